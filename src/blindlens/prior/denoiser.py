@@ -1,0 +1,32 @@
+"""The Denoiser: what every prior on source images is to a sampler."""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
+
+
+class Denoiser(eqx.Module):
+    """D(x_t, sigma) = E[x | x_t] with x_t = x + sigma eps, x an (n, n) image in model units.
+
+    Surface brightness is s = scale * x + offset (C and M of arXiv:2511.04792); the score of p_sigma(x_t) is
+    (D - x_t) / sigma^2 (Tweedie's formula).
+    """
+
+    n: eqx.AbstractVar[int]
+    scale: eqx.AbstractVar[float]
+    offset: eqx.AbstractVar[float]
+    name: eqx.AbstractVar[str]
+
+    @abc.abstractmethod
+    def __call__(self, x_t: Array, sigma: Array | float) -> Array:
+        """The posterior mean of x, (..., n, n); sigma is a scalar or has the batch shape (...)."""
+
+    @abc.abstractmethod
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
+        """Draws of x from the prior, (*shape, n, n)."""
+
+    def score(self, x_t: Array, sigma: Array | float) -> Array:
+        """grad log p_sigma(x_t) by Tweedie's formula, (..., n, n)."""
+        return (self(x_t, sigma) - x_t) / jnp.asarray(sigma, x_t.dtype)[..., None, None] ** 2
