@@ -1,0 +1,170 @@
+"""The exact oracle: with a Gaussian prior the source integrates out and 12 numbers remain.
+
+p(y | l) = N(y~; A~ mu, A~ S A~^T + I)  (Suyu et al. 2006, generalised to any Gaussian prior and linear lens light);
+x | l, y is Gaussian. The lens posterior is then sampled by NUTS from every mode found, or by tempered sequential
+Monte Carlo from the prior (Del Moral et al. 2006), which needs no start and finds modes by itself.
+"""
+
+from typing import NamedTuple
+
+import blackjax
+import blackjax.smc.resampling as resampling
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from blackjax.smc import extend_params
+from jax import Array
+
+from .problem import Problem, condition, draw
+
+
+class Evidence(eqx.Module):
+    """log p(y | l) as a function of eta, for the Gaussian prior x = x0 + basis c, c ~ N(0, I)."""
+
+    problem: Problem
+    basis: Array
+    x0: Array
+
+    def log_evidence(self, eta: Array) -> Array:
+        """log p(y | l) without the constant -N/2 log(2 pi); eta: (d,)."""
+        return condition(*self.problem.system(eta, self.basis, self.x0))[0]
+
+    def log_posterior(self, eta: Array) -> Array:
+        """log p(y | l) + log N(eta; 0, I), unnormalised."""
+        return self.log_evidence(eta) - jnp.sum(eta**2) / 2
+
+    def source(self, key: Array, eta: Array) -> tuple[Array, Array]:
+        """An exact draw of (x, a) | l, y: (n, n) in model units and (k,) light amplitudes."""
+        _, c, L = condition(*self.problem.system(eta, self.basis, self.x0))
+        return self.unpack(draw(key, c, L))
+
+    def unpack(self, c: Array) -> tuple[Array, Array]:
+        r = self.basis.shape[1]
+        return self.x0 + (self.basis @ c[:r]).reshape(self.x0.shape), c[r:]
+
+
+class Mode(NamedTuple):
+    """A local maximum of the lens posterior with its Laplace approximation.
+
+    eta: (d,); factor: lower Cholesky factor of the covariance, (d, d); log_posterior at the maximum.
+    """
+
+    eta: Array
+    factor: Array
+    log_posterior: Array
+
+
+def fisher(evidence: Evidence, eta: Array) -> tuple[Array, Array]:
+    """The marginal Fisher matrix at eta, J^T V^-1 J + I, and the posterior mean of c.
+
+    J: derivative of the model image at the posterior mean source; V = H^T H + I: noise plus the source's own freedom.
+    (d, d), (r,).
+    """
+    problem = evidence.problem
+    b, H = problem.system(eta, evidence.basis, evidence.x0)
+    _, c, L = condition(b, H)
+    x, a = evidence.unpack(c)
+    J = jax.vmap(lambda t: jax.jvp(lambda e: problem.residual(e, x, a).ravel(), (eta,), (t,))[1])(
+        jnp.eye(eta.size, dtype=eta.dtype)
+    )
+    half = jax.scipy.linalg.solve_triangular(L, H @ J.T, lower=True)
+    return J @ J.T - half.T @ half + jnp.eye(eta.size, dtype=eta.dtype), c
+
+
+def laplace(evidence: Evidence, eta: Array) -> Mode:
+    """The Laplace approximation at eta with the marginal Fisher matrix as the curvature."""
+    F, _ = fisher(evidence, eta)
+    lam, v = jnp.linalg.eigh(F)
+    covariance = (v / jnp.maximum(lam, 1.0)) @ v.T  # the prior alone gives curvature 1
+    return Mode(eta, jnp.linalg.cholesky(covariance), evidence.log_posterior(eta))
+
+
+def climb(evidence: Evidence, eta: Array, steps: int) -> Array:
+    """Maximise the log posterior by Levenberg-Marquardt with the marginal Fisher matrix; never goes down."""
+    value_and_grad = jax.value_and_grad(evidence.log_posterior)
+
+    def step(carry, _):
+        eta, value, grad, F, damping = carry
+        move = jnp.linalg.solve(F + damping * jnp.diag(jnp.diagonal(F)), grad)
+        length = jnp.linalg.norm(move)
+        trial = eta + move * jnp.minimum(1.0, 1.0 / length)
+        new_value, new_grad = value_and_grad(trial)
+        better = new_value > value
+        new_F = jax.lax.cond(better, lambda: fisher(evidence, trial)[0], lambda: F)
+        damping = jnp.where(better, jnp.maximum(damping / 5, 1e-4), damping * 6)
+        pick = lambda new, old: jnp.where(better, new, old)  # noqa: E731
+        return (pick(trial, eta), pick(new_value, value), pick(new_grad, grad), new_F, damping), value
+
+    value, grad = value_and_grad(eta)
+    start = (eta, value, grad, fisher(evidence, eta)[0], jnp.asarray(1e-2, eta.dtype))
+    (eta, *_), _ = jax.lax.scan(step, start, None, length=steps)
+    return eta
+
+
+def nuts(key: Array, evidence: Evidence, mode: Mode, warmup: int, draws: int) -> tuple[Array, dict[str, Array]]:
+    """One NUTS chain (Hoffman & Gelman 2014) from a mode, in the coordinates its Laplace approximation whitens.
+
+    Returns eta (draws, d) and the statistics log_posterior, acceptance, divergent (draws,).
+    """
+
+    def log_density(zeta: Array) -> Array:
+        return evidence.log_posterior(mode.eta + mode.factor @ zeta)
+
+    start_key, warm_key, run_key = jax.random.split(key, 3)
+    zeta = jax.random.normal(start_key, mode.eta.shape, mode.eta.dtype)
+    adaptation = blackjax.window_adaptation(blackjax.nuts, log_density, max_num_doublings=5)
+    (state, parameters), _ = adaptation.run(warm_key, zeta, warmup)
+    kernel = blackjax.nuts(log_density, **parameters)
+
+    def step(state, key):
+        state, info = kernel.step(key, state)
+        out = (state.position, state.logdensity, info.acceptance_rate, info.is_divergent)
+        return state, out
+
+    _, (zeta, logp, acceptance, divergent) = jax.lax.scan(step, state, jax.random.split(run_key, draws))
+    eta = mode.eta + zeta @ mode.factor.T
+    return eta, {"log_posterior": logp, "acceptance": acceptance, "divergent": divergent}
+
+
+def smc(key: Array, evidence: Evidence, particles: int, moves: int = 4, batch: int = 32) -> tuple[Array, Array, int]:
+    """Adaptive tempered SMC from the prior N(0, I) to the lens posterior.
+
+    Returns particles eta (particles, d), the log-evidence log p(y) (same constant as `log_evidence`), and the number of
+    temperatures. Mutation: blackjax's HMC, its step and mass matrix set from the particles' spread.
+    """
+    d = evidence.problem.space.size
+    log_prior = lambda eta: -jnp.sum(eta**2) / 2  # noqa: E731
+    first, key = jax.random.split(key)
+    position = jax.random.normal(first, (particles, d))
+
+    @jax.jit
+    def advance(key, state, covariance):
+        algorithm = blackjax.adaptive_tempered_smc(
+            log_prior,
+            evidence.log_evidence,
+            blackjax.additive_step_random_walk.build_kernel()
+            if moves == 0
+            else blackjax.hmc.build_kernel(),
+            blackjax.hmc.init,
+            extend_params(
+                {
+                    "step_size": 0.35,
+                    "inverse_mass_matrix": covariance,
+                    "num_integration_steps": 5,
+                }
+            ),
+            resampling.systematic,
+            target_ess=0.6,
+            num_mcmc_steps=moves,
+        )
+        return algorithm.step(key, state)
+
+    state = blackjax.smc.tempered.init(position)
+    log_z, temperatures = 0.0, 0
+    while float(state.tempering_param) < 1:
+        key, sub = jax.random.split(key)
+        spread = jnp.cov(state.particles.T) + 1e-8 * jnp.eye(d)
+        state, info = advance(sub, state, spread)
+        log_z += float(info.log_likelihood_increment)
+        temperatures += 1
+    return state.particles, jnp.asarray(log_z), temperatures

@@ -1,0 +1,120 @@
+"""Cold starts: the modes of the lens posterior, from nothing but the image.
+
+Thousands of lenses from the prior are ranked by their low-rank evidence (the source is the prior's mean plus its
+leading eigen-galaxies, so p(y | l) costs one small solve), on a binned image with the noise inflated; the best climb
+while the noise is annealed to its own size; distinct ends are polished with the full evidence.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from .evidence import Evidence, Mode, climb, laplace
+
+
+def inflated(evidence: Evidence, factor: Array | float) -> Evidence:
+    """The same problem with the noise multiplied by `factor`."""
+    return eqx.tree_at(lambda e: e.problem.weight, evidence, evidence.problem.weight / factor)
+
+
+@eqx.filter_jit
+def rank_draws(key: Array, evidence: Evidence, draws: int, noise: float) -> tuple[Array, Array]:
+    """Prior draws eta (draws, d) and their log posterior with inflated noise."""
+    eta = jax.random.normal(key, (draws, evidence.problem.space.size))
+    hot = inflated(evidence, noise)
+    return eta, jax.lax.map(hot.log_evidence, eta, batch_size=8)
+
+
+@eqx.filter_jit
+def anneal(evidence: Evidence, eta: Array, steps: int, noise: float, rate: float) -> tuple[Array, Array]:
+    """Normalised Adam ascent of all starts (K, d) while the noise falls from `noise` to 1 times its size.
+
+    Returns the ends and their log posterior at the true noise.
+    """
+    d = eta.shape[1]
+
+    def ascend(eta: Array) -> tuple[Array, Array]:
+        def step(carry, i):
+            eta, m, s = carry
+            factor = noise ** (1 - jnp.minimum(i / (0.8 * steps), 1.0))
+            g = jax.grad(inflated(evidence, factor).log_posterior)(eta)
+            g = jnp.where(jnp.isfinite(g), g, 0.0)
+            g = g / (jnp.linalg.norm(g) + 1e-12)
+            m, s = 0.9 * m + 0.1 * g, 0.97 * s + 0.03 * g**2
+            size = rate * (1 - i / steps) + 1e-3
+            return (eta + size * m / (jnp.sqrt(s) + 1e-3 / d), m, s), None
+
+        zero = jnp.zeros_like(eta)
+        (eta, *_), _ = jax.lax.scan(step, (eta, zero, zero + 1.0 / d), jnp.arange(steps))
+        return eta, evidence.log_posterior(eta)
+
+    return jax.lax.map(ascend, eta)
+
+
+@eqx.filter_jit
+def polish(evidence: Evidence, eta: Array, steps: int) -> Mode:
+    """Levenberg-Marquardt and a Laplace approximation for each start (K, d)."""
+    return jax.lax.map(lambda e: laplace(evidence, climb(evidence, e, steps)), eta)
+
+
+def distinct(eta: Array, values: Array, factors: Array | None, keep: int, within: float) -> np.ndarray:
+    """Indices of the best start of each cluster: at most `keep`, none more than `within` nats below the best.
+
+    Two starts are one when they lie within 3 Laplace standard deviations per root dimension of each other, or, before
+    there is a Laplace approximation, within 0.02 in every normal coordinate.
+    """
+    values = np.where(np.isfinite(values), values, -np.inf)
+    chosen: list[int] = []
+    for i in np.argsort(-values):
+        if values[i] < values.max() - within or len(chosen) == keep:
+            break
+        for j in chosen:
+            if factors is None:
+                same = np.max(np.abs(eta[i] - eta[j])) < 0.02
+            else:
+                z = np.linalg.solve(factors[j], eta[i] - eta[j])
+                same = z @ z < 9 * len(z)
+            if same:
+                break
+        else:
+            chosen.append(int(i))
+    return np.array(chosen)
+
+
+def find_modes(
+    key: Array,
+    coarse: Evidence,
+    full: Evidence,
+    *,
+    draws: int,
+    starts: int,
+    noise: float,
+    steps: int,
+    rate: float,
+    polish_steps: int,
+    keep: int,
+    within: float,
+    report: Callable[[int], None] = lambda done: None,
+) -> Mode:
+    """The distinct modes found from the prior alone, stacked, best first. `report` hears the work done, of 4 parts."""
+    eta, values = rank_draws(key, coarse, draws, noise)
+    best = jnp.argsort(-jnp.where(jnp.isfinite(values), values, -jnp.inf))[:starts]
+    report(1)
+    eta, values = jax.tree.map(np.asarray, anneal(coarse, eta[best], steps, noise, rate))
+    report(2)
+    first = distinct(eta, values, None, keep, 10 * within)
+    modes = jax.tree.map(np.asarray, polish(full, jnp.asarray(eta[first]), polish_steps))
+    report(3)
+    last = distinct(modes.eta, modes.log_posterior, modes.factor, keep, within)
+    report(4)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[last]), modes)
+
+
+def laplace_log_weights(modes: Mode) -> Array:
+    """Log weights of the modes in the Laplace approximation, (K,)."""
+    log_det = jnp.sum(jnp.log(jnp.diagonal(modes.factor, axis1=1, axis2=2)), 1)
+    return jax.nn.log_softmax(modes.log_posterior + log_det)

@@ -1,0 +1,93 @@
+"""The inference problem: whitened data, the lens, and everything that is linear, as functions of normal coordinates."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..lens.light import MultiGaussian
+from ..lens.operator import LensOperator
+from ..lens.parameters import ParameterSpace
+
+
+class Problem(eqx.Module):
+    """y = f A_l (C x + M) + G_l a + noise, divided by the noise's standard deviation; masked pixels weigh zero.
+
+    y, weight: (ny, nx), weight = 1/noise or 0. space: the sampled parameters; `flux_scale` (f, 1 when absent),
+    `source_fov` and the lens light's shape are parameters beside the lens's own. scale, offset: C, M of the prior.
+    eta: (d,) normal coordinates of the parameters, prior N(0, I). a ~ N(0, I) in units of the light's `amplitude`.
+    """
+
+    operator: LensOperator
+    y: Array
+    weight: Array
+    space: ParameterSpace
+    light: MultiGaussian | None
+    scale: float = eqx.field(static=True)
+    offset: float = eqx.field(static=True)
+
+    def params(self, eta: Array) -> dict[str, Array]:
+        """Parameters in their own units."""
+        return self.space.from_normal(eta)
+
+    def light_images(self, p: dict[str, Array]) -> Array:
+        """G: (k, ny, nx), blurred lens light per unit amplitude; k = 0 without lens light."""
+        if self.light is None:
+            return jnp.zeros((0, *self.operator.shape), self.y.dtype)
+        images = self.light.images(p, self.operator.x[:], self.operator.y[:])
+        return images if self.operator.blur is None else self.operator.blur(images)
+
+    def system(self, eta: Array, basis: Array, x0: Array) -> tuple[Array, Array]:
+        """(b, H) with b = H c + N(0, I): x = x0 + basis c_x, c = (c_x, a) ~ N(0, I).
+
+        basis: (n*n, r), x0: (n, n), both in model units. b: (N,), H: (r + k, N).
+        """
+        p = self.params(eta)
+        f = p.get("flux_scale", 1.0)
+        pedestal = self.scale * x0.reshape(-1, 1) + self.offset
+        images = f * self.operator(p).images(jnp.concatenate([self.scale * basis, pedestal], 1))
+        columns = jnp.concatenate([images[:-1], self.light_images(p)]) * self.weight
+        return (self.weight * (self.y - images[-1])).ravel(), columns.reshape(columns.shape[0], -1)
+
+    def source_image(self, eta: Array, x: Array) -> Array:
+        """f A_l (C x + M) in data units, (ny, nx)."""
+        p = self.params(eta)
+        return p.get("flux_scale", 1.0) * (self.operator(p) @ (self.scale * x + self.offset))
+
+    def light_image(self, eta: Array, a: Array) -> Array:
+        """G_l a in data units, (ny, nx)."""
+        return jnp.tensordot(a, self.light_images(self.params(eta)), 1)
+
+    def residual(self, eta: Array, x: Array, a: Array) -> Array:
+        """(y - model) / noise, (ny, nx), zero at masked pixels."""
+        return self.weight * (self.y - self.source_image(eta, x) - self.light_image(eta, a))
+
+    def chi2(self, eta: Array, x: Array, a: Array) -> Array:
+        """Chi square per used pixel."""
+        return jnp.sum(self.residual(eta, x, a) ** 2) / jnp.sum(self.weight > 0)
+
+    def whitened(self, eta: Array):
+        """x -> f C Sigma^-1/2 A_l x for one image, as a plain function with an exact transpose."""
+        p = self.params(eta)
+        gain = self.scale * p.get("flux_scale", 1.0) * self.weight
+        lensed = self.operator(p)
+        return lambda x: gain * lensed.mv(x)
+
+
+def condition(b: Array, H: Array) -> tuple[Array, Array, Array]:
+    """Gaussian conditioning for b = H c + N(0, I), c ~ N(0, I).
+
+    Returns log p(b) = log N(b; 0, H^T H + I) without the constant -N/2 log(2 pi), the mean of c | b, (r,), and the
+    Cholesky factor L of its precision I + H H^T, (r, r). b: (N,), H: (r, N). The quadratic form is computed as
+    |b - H^T c|^2 + |c|^2, which is stationary in c and so keeps its digits in single precision.
+    """
+    L = jnp.linalg.cholesky(H @ H.T + jnp.eye(H.shape[0], dtype=H.dtype))
+    c = jax.scipy.linalg.cho_solve((L, True), H @ b)
+    quadratic = jnp.sum((b - c @ H) ** 2) + jnp.sum(c**2)
+    return -quadratic / 2 - jnp.sum(jnp.log(jnp.diagonal(L))), c, L
+
+
+def draw(key: Array, c: Array, L: Array) -> Array:
+    """A draw of c | b from `condition`'s mean and factor, (r,)."""
+    u = jax.random.normal(key, c.shape, c.dtype)
+    return c + jax.scipy.linalg.solve_triangular(L, u, trans="T", lower=True)

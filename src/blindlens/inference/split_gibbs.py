@@ -1,0 +1,249 @@
+"""Tempered split Gibbs with ridge moves: the default joint sampler, for any Denoiser.
+
+The target, with z a copy of the source that the data see,
+
+    pi_rho(x, z, l) ∝ p(x) p(l) N(z; x, rho^2 I) N(y~; A~_l z, I),
+
+is sampled by three exact steps a sweep:
+
+- x | z: the prior's own reverse diffusion from z at noise level rho;
+- z | x, l: Gaussian, by perturb-and-optimise with conjugate gradients;
+- ridge moves on (l, x, z) with z - x held: in a surrogate Gaussian prior x = x0 + basis c the source integrates out,
+  p(l | y) is known, and c = mean(l) + L(l)^-T u. The lens moves at fixed u, so the source follows it; then u is
+  redrawn. With p the true prior and G the surrogate a move is accepted on the exact ratio, whose only part that is
+  not in closed form is log p(x')/p(x) - log G(x')/G(x): a line integral of the score, and nothing at all when p = G.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ..prior import Denoiser, GaussianPrior
+from ..sampler.diffusion import reverse_sde
+from ..sampler.kernels import Mixture, init, jump, metropolis, rotate
+from .evidence import Evidence
+from .problem import Problem, condition, draw
+
+
+class Chain(NamedTuple):
+    """eta (d,), source x (n, n), nu = z - x (n, n), light amplitudes a (k,)."""
+
+    eta: Array
+    x: Array
+    nu: Array
+    a: Array
+
+
+class SweepInfo(NamedTuple):
+    """Statistics of a sweep: log_evidence of l under the surrogate, chi2 per pixel, acceptances, CG residual."""
+
+    log_evidence: Array
+    chi2_per_pixel: Array
+    acceptance: Array
+    jump_acceptance: Array
+    source_acceptance: Array
+    cg_residual: Array
+
+
+class Tuning(NamedTuple):
+    """What warm-up adapts, one a chain: reference mean (d,) and factor (d, d), angle of `rotate`, size of source moves."""
+
+    mean: Array
+    factor: Array
+    angle: Array
+    beta: Array
+
+
+def log_prior_ratio(denoiser: Denoiser, x1: Array, x0: Array, sigma: float = 2e-3, nodes: int = 4) -> Array:
+    """log p(x1) - log p(x0): exact for a Gaussian, else the line integral of the score at a small sigma.
+
+    int_0^1 <score(x0 + s (x1 - x0)), x1 - x0> ds by Gauss-Legendre quadrature: one batched denoiser call.
+    """
+    if isinstance(denoiser, GaussianPrior):
+        return denoiser.log_ratio(x1, x0)
+    s, w = np.polynomial.legendre.leggauss(nodes)
+    path = x0 + jnp.asarray((s + 1) / 2, x0.dtype)[:, None, None] * (x1 - x0)
+    scores = denoiser.score(path, sigma)
+    return jnp.sum(jnp.asarray(w / 2, x0.dtype)[:, None, None] * scores * (x1 - x0))
+
+
+class SplitGibbs(eqx.Module):
+    """The sampler for one problem. surrogate None: the prior is Gaussian and is its own surrogate."""
+
+    problem: Problem
+    prior: Denoiser
+    surrogate: GaussianPrior | None
+    basis: Array
+    mixture: Mixture
+    lens_steps: int = eqx.field(static=True)
+    source_steps: int = eqx.field(static=True)
+    diffusion_steps: int = eqx.field(static=True)
+    cg_tolerance: float = eqx.field(static=True)
+    cg_steps: int = eqx.field(static=True)
+
+    @property
+    def gaussian(self) -> GaussianPrior:
+        return self.prior if self.surrogate is None else self.surrogate  # type: ignore[return-value]
+
+    def _coefficients(self, x: Array) -> Array:
+        lam = jnp.sum(self.basis**2, 0)
+        return self.basis.T @ (x - self.gaussian.mean).ravel() / lam
+
+    def _image(self, c: Array) -> Array:
+        return (self.basis @ c).reshape(self.gaussian.mean.shape)
+
+    def _log_weight(self, x1: Array, x0: Array) -> Array:
+        """log w(x1)/w(x0), w = p / G."""
+        if self.surrogate is None:
+            return jnp.zeros((), x1.dtype)
+        return log_prior_ratio(self.prior, x1, x0) - self.surrogate.log_ratio(x1, x0)
+
+    def ridge(self, key: Array, chain: Chain, tuning: Tuning) -> tuple[Chain, tuple[Array, Array, Array, Array]]:
+        """Lens and source move together; nu and the part of x outside the basis are held."""
+        r = self.basis.shape[1]
+        c = jnp.concatenate([self._coefficients(chain.x), chain.a])
+        rest = chain.x - self._image(c[:r])
+        model = Evidence(self.problem, self.basis, rest + chain.nu)
+        keys = jax.random.split(key, self.lens_steps + self.source_steps + 2)
+
+        def solve(eta):
+            return condition(*self.problem.system(eta, self.basis, model.x0))
+
+        def source(eta, u):
+            _, mean, L = solve(eta)
+            c = mean + jax.scipy.linalg.solve_triangular(L, u, trans="T", lower=True)
+            return c, rest + self._image(c[:r])
+
+        state = init(chain.eta, model.log_posterior)
+        exact = self.surrogate is None
+        if not exact:
+            _, mean, L = solve(chain.eta)
+            u = L.T @ (c - mean)
+        x = chain.x
+
+        def move(carry, inputs):
+            state, x = carry
+            key, kind = inputs
+            move_key, accept_key = jax.random.split(key)
+            proposal, info = jax.lax.cond(
+                kind,
+                lambda: jump(move_key, state, model.log_posterior, self.mixture),
+                lambda: rotate(move_key, state, model.log_posterior, tuning.mean, tuning.factor, tuning.angle),
+            )
+            if not exact:
+                # a chain reversible for the surrogate's posterior, thinned by the exact ratio of the priors
+                new_x = source(proposal.position, u)[1]
+                (proposal, x), second = metropolis(
+                    accept_key, (proposal, new_x), (state, x), self._log_weight(new_x, x)
+                )
+                info = info._replace(acceptance=info.acceptance * second.acceptance)
+            return (proposal, x), info.acceptance
+
+        kinds = jnp.arange(self.lens_steps + 1) == self.lens_steps
+        (state, x), acceptance = jax.lax.scan(move, (state, x), (keys[: self.lens_steps + 1], kinds))
+        eta = state.position
+        _, mean, L = solve(eta)
+        if exact:
+            c = draw(keys[-1], mean, L)
+            source_acceptance = jnp.ones(())
+        else:
+
+            def redraw(carry, key):
+                u, x = carry
+                noise_key, accept_key = jax.random.split(key)
+                xi = jax.random.normal(noise_key, u.shape, u.dtype)
+                new_u = jnp.sqrt(1 - tuning.beta**2) * u + tuning.beta * xi
+                new_c = mean + jax.scipy.linalg.solve_triangular(L, new_u, trans="T", lower=True)
+                new_x = rest + self._image(new_c[:r])
+                (u, x), info = metropolis(accept_key, (new_u, new_x), (u, x), self._log_weight(new_x, x))
+                return (u, x), info.acceptance
+
+            (u, _), accepted = jax.lax.scan(redraw, (u, x), keys[self.lens_steps + 1 : -1])
+            c = mean + jax.scipy.linalg.solve_triangular(L, u, trans="T", lower=True)
+            source_acceptance = jnp.mean(accepted)
+        log_evidence = state.logdensity + jnp.sum(eta**2) / 2
+        chain = Chain(eta, rest + self._image(c[:r]), chain.nu, c[r:])
+        return chain, (log_evidence, jnp.mean(acceptance[:-1]), acceptance[-1], source_acceptance)
+
+    def data_step(self, key: Array, chain: Chain, rho: Array) -> tuple[Chain, Array]:
+        """z | x, l by perturb-and-optimise; returns the relative residual of the linear solve too."""
+        problem, n = self.problem, self.prior.n
+        forward = problem.whitened(chain.eta)
+        adjoint = jax.linear_transpose(forward, jax.ShapeDtypeStruct((n, n), chain.x.dtype))
+        prior_key, data_key = jax.random.split(key)
+        start = chain.x + rho * jax.random.normal(prior_key, (n, n), chain.x.dtype)
+        noise = jax.random.normal(data_key, problem.y.shape, chain.x.dtype) * (problem.weight > 0)
+        right = rho**2 * adjoint(problem.residual(chain.eta, start, chain.a) + noise)[0]
+
+        def normal(v):
+            return v + rho**2 * adjoint(forward(v))[0]
+
+        step, _ = jax.scipy.sparse.linalg.cg(normal, right, tol=self.cg_tolerance, maxiter=self.cg_steps)
+        residual = jnp.linalg.norm(normal(step) - right) / jnp.linalg.norm(right)
+        return chain._replace(nu=start + step - chain.x), residual
+
+    def prior_step(self, key: Array, chain: Chain, rho: Array) -> Chain:
+        """x | z by the prior alone."""
+        z = chain.x + chain.nu
+        if isinstance(self.prior, GaussianPrior):
+            x = self.prior.posterior_sample(key, z, rho)
+        else:
+            x = reverse_sde(key, self.prior, z, rho, self.diffusion_steps)
+        return chain._replace(x=x, nu=z - x)
+
+    def sweep(self, key: Array, chain: Chain, tuning: Tuning, rho: Array) -> tuple[Chain, SweepInfo]:
+        """Ridge moves, then z | x, l, then x | z."""
+        ridge_key, data_key, prior_key = jax.random.split(key, 3)
+        chain, (log_evidence, acceptance, jumped, source) = self.ridge(ridge_key, chain, tuning)
+        chain, residual = self.data_step(data_key, chain, rho)
+        chi2 = self.problem.chi2(chain.eta, chain.x + chain.nu, chain.a)
+        info = SweepInfo(log_evidence, chi2, acceptance, jumped, source, residual)
+        return self.prior_step(prior_key, chain, rho), info
+
+    @eqx.filter_jit
+    def run(self, keys: Array, chains: Chain, tuning: Tuning, rhos: Array, adapt: bool):
+        """`rhos.size` sweeps of every chain; keys (K,). Returns the chains, tuning, traces (K, sweeps, ...)."""
+
+        def one(args):
+            key, chain, tuning = args
+
+            def step(carry, inputs):
+                chain, tuning = carry
+                key, rho, i = inputs
+                chain, info = self.sweep(key, chain, tuning, rho)
+                if adapt:
+                    gain = 0.5 / jnp.sqrt(1.0 + i)
+                    angle = tuning.angle * jnp.exp(gain * (info.acceptance - 0.75))
+                    beta = tuning.beta * jnp.exp(gain * (info.source_acceptance - 0.4))
+                    tuning = tuning._replace(
+                        angle=jnp.clip(angle, 0.02, jnp.pi / 2), beta=jnp.clip(beta, 1e-3, 1.0)
+                    )
+                return (chain, tuning), (chain, info)
+
+            inputs = (jax.random.split(key, rhos.size), rhos, jnp.arange(rhos.size))
+            (chain, tuning), trace = jax.lax.scan(step, (chain, tuning), inputs)
+            return chain, tuning, trace
+
+        return jax.lax.map(one, (keys, chains, tuning))
+
+
+def gain_bound(problem: Problem, eta: Array, n: int, steps: int = 20) -> Array:
+    """lambda_max(A~ A~^T) at eta by power iteration: rho^2 times it is the bias left at rho."""
+    forward = problem.whitened(eta)
+    adjoint = jax.linear_transpose(forward, jax.ShapeDtypeStruct((n, n), problem.y.dtype))
+
+    def step(_, carry):
+        v, _ = carry
+        w = adjoint(forward(v / jnp.linalg.norm(v)))[0]
+        return w, jnp.linalg.norm(w)
+
+    start = jnp.ones((n, n), problem.y.dtype)
+    return jax.lax.fori_loop(0, steps, step, (start, jnp.zeros((), problem.y.dtype)))[1]
+
+
+Progress = Callable[[int, float], None]
