@@ -1,7 +1,12 @@
-"""Deflection angles of the lens galaxy, in caustics' conventions; angles in arcsec and radians."""
+"""Deflection angles: elliptical power law, external shear, multipoles, with caustics' parameters and signs.
+
+Every function takes a dict of parameters and ray positions x, y (arcsec), which broadcast, and returns the
+reduced deflection (ax, ay) in arcsec. beta = theta - alpha.
+"""
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -11,148 +16,194 @@ from jax import Array
 from ..errors import BlindlensError
 from .parameters import ParameterSpace, Polar, Uniform
 
-Params = Mapping[str, Array]
+Params = dict[str, Array]
 
 
-def series_terms(q: float, precision: float = 1e-9) -> int:
-    """Terms of the elliptical power law's series for axis ratios >= q: the ratio of terms is below (1-q)/(1+q)."""
-    f = (1 - q) / (1 + q)
-    return 2 if f < 1e-6 else max(4, math.ceil(math.log(precision) / math.log(f)) + 1)
+def series_terms(q: float, t: float = 1.2, tolerance: float = 1e-10) -> int:
+    """Terms of the EPL series for a relative error below `tolerance` at axis ratio q (and any rounder one).
+
+    The n-th term has size f^n prod_{k<=n} (2k - 2 + t) / (2k + 2 - t), f = (1 - q)/(1 + q); the rest sums to less
+    than the next term over (1 - f).
+    """
+    f, n, size = (1 - q) / (1 + q), 0, 1.0
+    while size / (1 - f) > tolerance:
+        n += 1
+        size *= f * (2 * n - 2 + t) / (2 * n + 2 - t)
+    return max(n - 1, 0)
 
 
-def epl(p: Params, x: Array, y: Array, terms: int = 16) -> tuple[Array, Array]:
-    """Elliptical power law (Tessore & Metcalf 2015): alpha = 2/(1+q) (Rein sqrt(q)/R)^t R Omega, R = |q x' + i y'|.
+def _series(wr: Array, wi: Array, t: Array, terms: int, tangents: bool):
+    """S(w) by Horner's rule, with dS/dw and dS/dt when asked for; complex numbers as pairs."""
+    sr, si = jnp.ones_like(wr), jnp.zeros_like(wr)
+    dr = di = er = ei = si
+    for n in range(terms, 0, -1):
+        a = (2 * n - 2 + t) / (2 * n + 2 - t)
+        pr, pi = wr * sr - wi * si, wr * si + wi * sr
+        if tangents:
+            b = 4 * n / (2 * n + 2 - t) ** 2
+            er, ei = b * pr + a * (wr * er - wi * ei), b * pi + a * (wr * ei + wi * er)
+            dr, di = a * (sr + wr * dr - wi * di), a * (si + wr * di + wi * dr)
+        sr, si = 1 + a * pr, a * pi
+    return (sr, si, dr, di, er, ei) if tangents else (sr, si)
 
-    Omega = sum_n Omega_n, Omega_0 = e^(i varphi), Omega_n = -f (2n - (2-t))/(2n + (2-t)) e^(2 i varphi) Omega_(n-1),
-    f = (1-q)/(1+q). p: x0 y0 q phi Rein t (slope gamma - 1). The deflection of a ray at the centre is zero.
+
+# Derivatives by hand: differentiating the loop would keep every partial sum of every ray for the backward pass.
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _angular_sum(wr: Array, wi: Array, t: Array, terms: int) -> tuple[Array, Array]:
+    return _series(wr, wi, t, terms, False)
+
+
+@_angular_sum.defjvp
+def _angular_sum_jvp(terms, primals, tangents):
+    (wr, wi, t), (vr, vi, s) = primals, tangents
+    sr, si, dr, di, er, ei = _series(wr, wi, t, terms, True)
+    return (sr, si), (dr * vr - di * vi + er * s, dr * vi + di * vr + ei * s)
+
+
+def epl(p: Params, x: Array, y: Array, terms: int) -> tuple[Array, Array]:
+    """Elliptical power law, kappa = (2 - t)/2 (Rein sqrt(q) / R)^t with R^2 = q^2 x'^2 + y'^2; needs x0 y0 q phi Rein t.
+
+    alpha = 2/(1 + q) (Rein sqrt(q)/R)^t z S(w),  z = q x' + i y',  w = -(1 - q)/(1 + q) z/z*,
+    S(w) = sum_n w^n prod_{k<=n} (2k - 2 + t)/(2k + 2 - t)     (Tessore & Metcalf 2015, eqs 23, 28, 29),
+    x' + i y' = (x - x0 + i (y - y0)) exp(-i phi). A ray at the very centre, where the direction is undefined (and
+    the deflection infinite for t > 1), is not deflected and has a zero gradient.
     """
     c, s = jnp.cos(p["phi"]), jnp.sin(p["phi"])
     dx, dy = x - p["x0"], y - p["y0"]
-    u, v = p["q"] * (c * dx + s * dy), c * dy - s * dx
-    centre = (u == 0) & (v == 0)
-    R2 = jnp.where(centre, 1.0, u**2 + v**2)
-    R = jnp.sqrt(R2)
-    ux, uy = jnp.where(centre, 1.0, u) / R, jnp.where(centre, 0.0, v) / R
-    double_x, double_y = ux**2 - uy**2, 2 * ux * uy
-    f, t = (1 - p["q"]) / (1 + p["q"]), p["t"]
-    wx, wy = ux, uy
-    total_x, total_y = wx, wy
-    for n in range(1, terms):
-        k = -f * (2 * n - (2 - t)) / (2 * n + (2 - t))
-        wx, wy = k * (double_x * wx - double_y * wy), k * (double_x * wy + double_y * wx)
-        total_x, total_y = total_x + wx, total_y + wy
-    strength = 2 / (1 + p["q"]) * (p["Rein"] * jnp.sqrt(p["q"]) / R) ** t * R
-    strength = jnp.where(centre, 0.0, strength)
-    ax, ay = strength * total_x, strength * total_y
-    return c * ax - s * ay, s * ax + c * ay
+    zr, zi = p["q"] * (c * dx + s * dy), c * dy - s * dx
+    r2 = zr**2 + zi**2
+    centre = r2 < 1e-14
+    zr, zi, r2 = jnp.where(centre, 1.0, zr), jnp.where(centre, 0.0, zi), jnp.where(centre, 1.0, r2)
+    f = (1 - p["q"]) / (1 + p["q"])
+    wr, wi = -f * (zr**2 - zi**2) / r2, -f * 2 * zr * zi / r2
+    sr, si = _angular_sum(wr, wi, p["t"] + jnp.zeros_like(wr), terms)
+    radial = 2 / (1 + p["q"]) * jnp.exp(p["t"] * (jnp.log(p["Rein"]) + 0.5 * jnp.log(p["q"]) - 0.5 * jnp.log(r2)))
+    radial = jnp.where(centre, 0.0, radial)
+    ar, ai = radial * (zr * sr - zi * si), radial * (zr * si + zi * sr)
+    return c * ar - s * ai, s * ar + c * ai
 
 
 def shear(p: Params, x: Array, y: Array) -> tuple[Array, Array]:
-    """External shear about the image's centre: alpha = (gamma_1 x + gamma_2 y, gamma_2 x - gamma_1 y)."""
+    """External shear about (0, 0): psi = gamma_1 (x^2 - y^2)/2 + gamma_2 x y."""
     return p["gamma_1"] * x + p["gamma_2"] * y, p["gamma_2"] * x - p["gamma_1"] * y
 
 
 def multipole(p: Params, x: Array, y: Array, m: int) -> tuple[Array, Array]:
-    """psi = r a_m / (1 - m^2) cos m (varphi - phi_m), circular, about (x0, y0); zero for a ray at the centre."""
+    """Circular multipole about (x0, y0): psi = r a_m/(1 - m^2) cos m(angle - phi_m); a_m in arcsec, not times Rein.
+
+    A ray at the very centre is not deflected and has a zero gradient.
+    """
     dx, dy = x - p["x0"], y - p["y0"]
-    centre = (dx == 0) & (dy == 0)
-    r = jnp.sqrt(jnp.where(centre, 1.0, dx**2 + dy**2))
-    ux, uy = jnp.where(centre, 1.0, dx) / r, jnp.where(centre, 0.0, dy) / r
-    cos_m, sin_m = ux, uy
-    for _ in range(m - 1):
-        cos_m, sin_m = cos_m * ux - sin_m * uy, cos_m * uy + sin_m * ux
-    cp, sp = jnp.cos(m * p[f"phi_{m}"]), jnp.sin(m * p[f"phi_{m}"])
-    strength = jnp.where(centre, 0.0, p[f"a_{m}"] / (1 - m**2))
-    radial = strength * (cos_m * cp + sin_m * sp)
-    tangential = -m * strength * (sin_m * cp - cos_m * sp)
-    return radial * ux - tangential * uy, radial * uy + tangential * ux
+    r2 = dx**2 + dy**2
+    centre = r2 < 1e-14
+    r = jnp.sqrt(jnp.where(centre, 1.0, r2))
+    ur, ui = jnp.where(centre, 1.0, dx) / r, jnp.where(centre, 0.0, dy) / r
+    # (u e^{-i phi_m})^m by products: cheaper than arctan2 and a cosine for every ray
+    cr, ci = jnp.cos(m * p[f"phi_{m}"]), -jnp.sin(m * p[f"phi_{m}"])
+    for _ in range(m):
+        cr, ci = cr * ur - ci * ui, cr * ui + ci * ur
+    a = jnp.where(centre, 0.0, p[f"a_{m}"] / (1 - m**2))
+    radial, tangential = a * cr, -a * m * ci
+    return radial * ur - tangential * ui, radial * ui + tangential * ur
 
 
-RANGES = {
-    "x0": (-0.2, 0.2),
-    "y0": (-0.2, 0.2),
-    "q": (0.6, 1.0),
-    "Rein": (0.8, 2.2),
-    "t": (0.8, 1.2),
-    "gamma_1": (-0.1, 0.1),
-    "gamma_2": (-0.1, 0.1),
-    "xs": (-0.35, 0.35),
-    "ys": (-0.35, 0.35),
+# name: (prior range, what the range may be, unit)
+_RANGES = {
+    "x0": ((-0.2, 0.2), (-math.inf, math.inf), "arcsec"),
+    "y0": ((-0.2, 0.2), (-math.inf, math.inf), "arcsec"),
+    "q": ((0.6, 1.0), (0.05, 1.0), ""),
+    "Rein": ((0.8, 2.2), (1e-6, math.inf), "arcsec"),
+    "t": ((0.8, 1.2), (0.01, 1.99), ""),
+    "gamma_1": ((-0.1, 0.1), (-1.0, 1.0), ""),
+    "gamma_2": ((-0.1, 0.1), (-1.0, 1.0), ""),
+    "a": ((0.0, 0.02), (0.0, math.inf), "arcsec"),
+    "xs": ((-0.35, 0.35), (-math.inf, math.inf), "arcsec"),
+    "ys": ((-0.35, 0.35), (-math.inf, math.inf), "arcsec"),
 }
-MULTIPOLE_RANGE = (0.0, 0.02)
 
 
 class LensModel(eqx.Module):
-    """A sum of mass components with uniform priors: deflection, ray shooting, magnification.
+    """The mass of a lens as a sum of components, and the space of its parameters and the source position.
 
-    mass: among "epl", "sie" (an epl with t = 1), "shear", "multipole<m>" with m >= 2. ranges: prior ranges that differ
-    from the defaults, {name: (low, high)}. Parameters in order: the components', then the source position xs, ys.
+    mass: one of "epl" or "sie" (t = 1), then "shear" and "multipole<m>" (m >= 2) as wanted. ranges: {name:
+    (low, high)} in place of the default uniform priors; angles always cover their period. Raises BlindlensError
+    for unknown components, names and impossible ranges. The axis ratio's lower end sets the terms of the EPL series.
     """
 
-    mass: tuple[str, ...] = eqx.field(static=True)
     space: ParameterSpace
+    mass: tuple[str, ...] = eqx.field(static=True)
     terms: int = eqx.field(static=True)
 
     def __init__(
         self,
         mass: tuple[str, ...] = ("epl", "shear", "multipole3"),
-        ranges: Mapping[str, tuple[float, float]] | None = None,
+        ranges: dict[str, tuple[float, float]] | None = None,
     ):
-        known = dict(RANGES)
-        orders = {name: int(name[9:]) for name in mass if name.startswith("multipole") and name[9:].isdigit()}
-        for name in mass:
-            if name not in ("epl", "sie", "shear") and orders.get(name, 0) < 2:
-                raise BlindlensError(f"unknown mass component {name!r}; known: epl, sie, shear, multipole3, multipole4 ...")
-        if ("epl" in mass) == ("sie" in mass) or len(set(mass)) < len(mass):
-            raise BlindlensError("a lens needs exactly one of epl and sie, and each component once")
-        known |= {f"a_{m}": MULTIPOLE_RANGE for m in orders.values()}
-        for name, (low, high) in (ranges or {}).items():
-            if name not in known or not low < high:
-                raise BlindlensError(f"bad prior range {name}: [{low}, {high}]; ranges exist for {', '.join(known)}")
-            known[name] = (float(low), float(high))
+        self.mass = tuple(mass)
+        ms = [int(c[9:]) for c in self.mass if re.fullmatch(r"multipole([2-9]|[1-9]\d)", c)]
+        known = {"epl", "sie", "shear"} | {f"multipole{m}" for m in ms}
+        wrong = [c for c in self.mass if c not in known]
+        if wrong:
+            raise BlindlensError(f"unknown mass component {wrong[0]!r}: the known ones are epl, sie, shear, multipole2, "
+                                 "multipole3, ...")
+        if len(set(self.mass)) < len(self.mass) or ("epl" in self.mass) + ("sie" in self.mass) != 1:
+            raise BlindlensError(f"a lens has exactly one of epl and sie, and nothing twice, unlike {self.mass}")
 
-        def uniform(name: str, unit: str = "") -> Uniform:
-            return Uniform(name, *known[name], unit)
+        defaults = {n: r for n, r in _RANGES.items() if n != "a"} | {f"a_{m}": _RANGES["a"] for m in ms}
+        if "sie" in self.mass:
+            del defaults["t"]
+        if "shear" not in self.mass:
+            del defaults["gamma_1"], defaults["gamma_2"]
+        ranges = dict(ranges or {})
+        for name, (low, high) in ranges.items():
+            if name not in defaults:
+                raise BlindlensError(f"no prior range can be set for {name!r}: the names are {list(defaults)}")
+            least, most = defaults[name][1]
+            if not least <= low < high <= most:
+                raise BlindlensError(f"the prior range of {name} must be low < high within [{least:g}, {most:g}], "
+                                     f"not ({low:g}, {high:g})")
 
-        blocks = [uniform("x0", "arcsec"), uniform("y0", "arcsec"), Polar("q", "phi", *known["q"], 2, "high")]
-        blocks.append(uniform("Rein", "arcsec"))
-        for name in mass:
-            if name == "epl":
-                blocks.append(uniform("t"))
-            elif name == "shear":
-                blocks += [uniform("gamma_1"), uniform("gamma_2")]
-            elif name in orders:
-                m = orders[name]
-                blocks.append(Polar(f"a_{m}", f"phi_{m}", *known[f"a_{m}"], m, "low"))
-        blocks += [uniform("xs", "arcsec"), uniform("ys", "arcsec")]
-        self.mass, self.space, self.terms = tuple(mass), ParameterSpace(tuple(blocks)), series_terms(known["q"][0])
+        def uniform(name):
+            return Uniform(name, *ranges.get(name, defaults[name][0]), defaults[name][2])
+
+        def polar(name, angle, k, pole):
+            return Polar(name, *ranges.get(name, defaults[name][0]), angle, k, pole, defaults[name][2])
+
+        blocks = [uniform("x0"), uniform("y0"), polar("q", "phi", 2, "high")]
+        blocks += [uniform(n) for n in ("Rein", "t", "gamma_1", "gamma_2") if n in defaults]
+        blocks += [polar(f"a_{m}", f"phi_{m}", m, "low") for m in ms]
+        self.space = ParameterSpace((*blocks, uniform("xs"), uniform("ys")))
+        low_q = ranges.get("q", defaults["q"][0])[0]
+        high_t = ranges.get("t", _RANGES["t"][0])[1]
+        self.terms = series_terms(low_q, high_t)
 
     def deflection(self, p: Params, x: Array, y: Array) -> tuple[Array, Array]:
-        """alpha at rays (x, y), the sum over components."""
-        parts = [self._component(name)(p, x, y) for name in self.mass]
-        return sum(a for a, _ in parts), sum(a for _, a in parts)  # type: ignore[return-value]
-
-    def _component(self, name: str) -> Callable:
-        if name == "epl":
-            return lambda p, x, y: epl(p, x, y, self.terms)
-        if name == "sie":
-            return lambda p, x, y: epl({**p, "t": jnp.ones_like(p["Rein"])}, x, y, self.terms)
-        if name == "shear":
-            return shear
-        return lambda p, x, y: multipole(p, x, y, int(name[9:]))
+        """The summed deflection (ax, ay), arcsec."""
+        ax = ay = 0.0
+        for component in self.mass:
+            if component == "epl":
+                a = epl(p, x, y, self.terms)
+            elif component == "sie":
+                a = epl({**p, "t": 1.0}, x, y, self.terms)
+            elif component == "shear":
+                a = shear(p, x, y)
+            else:
+                a = multipole(p, x, y, int(component[9:]))
+            ax, ay = ax + a[0], ay + a[1]
+        return ax, ay
 
     def ray_shoot(self, p: Params, x: Array, y: Array) -> tuple[Array, Array]:
-        """beta = theta - alpha(theta), relative to the optical axis (not to xs, ys)."""
+        """beta = theta - alpha(theta); the source position (xs, ys) is left to the operator."""
         ax, ay = self.deflection(p, x, y)
         return x - ax, y - ay
 
     def jacobian(self, p: Params, x: Array, y: Array) -> Array:
-        """d beta_i / d theta_j, (2, 2, ...), by forward-mode differentiation."""
+        """A_ij = d beta_i / d theta_j, shape (2, 2, ...)."""
         one, zero = jnp.ones_like(x), jnp.zeros_like(x)
-        columns = [jax.jvp(lambda x, y: self.ray_shoot(p, x, y), (x, y), t)[1] for t in ((one, zero), (zero, one))]
-        return jnp.stack([jnp.stack([c[i] for c in columns]) for i in range(2)])
+        columns = [jax.jvp(lambda x, y: self.ray_shoot(p, x, y), (x, y), v)[1] for v in ((one, zero), (zero, one))]
+        return jnp.stack([jnp.stack(c) for c in columns], 1)
 
     def magnification(self, p: Params, x: Array, y: Array) -> Array:
-        """1 / det(d beta / d theta), signed."""
-        J = self.jacobian(p, x, y)
-        return 1 / (J[0, 0] * J[1, 1] - J[0, 1] * J[1, 0])
+        """1 / det A, negative where the image is mirrored."""
+        a = self.jacobian(p, x, y)
+        return 1 / (a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0])

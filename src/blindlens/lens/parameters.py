@@ -1,4 +1,8 @@
-"""Parameters in normal coordinates: the prior of eta is exactly N(0, I), so nothing has a bound and nothing wraps."""
+"""Parameters with uniform priors in normal coordinates: eta ~ N(0, I) for every prior, unbounded, nothing wraps.
+
+A sampler works on eta in R^d, where the prior of every model is the unit Gaussian: no bounds, no Jacobians, and
+angles live in a plane with their amplitude, so that 0 and the full period are the same point.
+"""
 
 import abc
 import math
@@ -13,37 +17,54 @@ from jax.scipy.special import ndtr, ndtri
 from ..errors import BlindlensError
 
 
+def _inside(name: str, value: Array, low: float, high: float) -> None:
+    """Refuse concrete values outside [low, high], rounding allowed for."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    slack = 4 * float(jnp.finfo(value.dtype).eps) * max(abs(low), abs(high))
+    checked = np.asarray(value)
+    outside = ~((checked >= low - slack) & (checked <= high + slack))
+    if outside.any():
+        worst = checked[outside].flat[0]
+        raise BlindlensError(
+            f"{name} = {worst:g} lies outside its prior range [{low:g}, {high:g}]: change the value or the range"
+        )
+
+
+def _open(u: Array) -> Array:
+    """u in [0, 1] moved off the ends by one rounding step: the ends sit at infinity."""
+    info = jnp.finfo(u.dtype)
+    return jnp.clip(u, float(info.tiny), 1 - float(info.epsneg))
+
+
 class Block(eqx.Module):
-    """One or two parameters that share normal coordinates."""
+    """One or two parameters that share `size` normal coordinates."""
 
-    @property
-    @abc.abstractmethod
-    def names(self) -> tuple[str, ...]: ...
-
-    @property
-    @abc.abstractmethod
-    def units(self) -> tuple[str, ...]: ...
+    names: eqx.AbstractVar[tuple[str, ...]]
+    units: eqx.AbstractVar[tuple[str, ...]]
+    size: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def from_normal(self, eta: Array) -> tuple[Array, ...]:
-        """(..., len(names)) to one array (...) per name."""
+        """eta (..., size) -> one array (...) a name."""
 
     @abc.abstractmethod
     def to_normal(self, *values: Array) -> Array:
-        """The inverse, (..., len(names)); NaN outside the prior's range."""
-
-    @abc.abstractmethod
-    def range(self) -> str:
-        """The prior in words, for error messages."""
+        """The inverse: (..., size). Raises BlindlensError for concrete values outside the prior range."""
 
 
-class Uniform(Block):
-    """theta = low + (high - low) Phi(eta): uniform on [low, high]."""
+class _Single(Block):
+    """Shared by the one-parameter blocks: name, range and unit."""
 
     name: str = eqx.field(static=True)
     low: float = eqx.field(static=True)
     high: float = eqx.field(static=True)
     unit: str = eqx.field(static=True, default="")
+    size: int = eqx.field(static=True, init=False, default=1)
+
+    def __check_init__(self):
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise BlindlensError(f"the prior range of {self.name} must be low < high, not ({self.low}, {self.high})")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,134 +73,138 @@ class Uniform(Block):
     @property
     def units(self) -> tuple[str, ...]:
         return (self.unit,)
+
+
+class Uniform(_Single):
+    """theta = low + (high - low) Phi(eta): uniform on [low, high]."""
 
     def from_normal(self, eta: Array) -> tuple[Array, ...]:
         return (self.low + (self.high - self.low) * ndtr(eta[..., 0]),)
 
     def to_normal(self, *values: Array) -> Array:
-        return ndtri((jnp.asarray(values[0]) - self.low) / (self.high - self.low))[..., None]
+        (theta,) = values
+        _inside(self.name, theta, self.low, self.high)
+        return ndtri(_open((theta - self.low) / (self.high - self.low)))[..., None]
 
-    def range(self) -> str:
-        return f"{self.name} in [{self.low:g}, {self.high:g}]"
 
+class LogUniform(_Single):
+    """log theta = log low + log(high / low) Phi(eta): log-uniform on [low, high], low > 0."""
 
-class LogUniform(Block):
-    """log theta = log low + log(high/low) Phi(eta)."""
-
-    name: str = eqx.field(static=True)
-    low: float = eqx.field(static=True)
-    high: float = eqx.field(static=True)
-    unit: str = eqx.field(static=True, default="")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        return (self.unit,)
+    def __check_init__(self):
+        if self.low <= 0:
+            raise BlindlensError(f"{self.name} has a log-uniform prior, whose range must be positive, not {self.low}")
 
     def from_normal(self, eta: Array) -> tuple[Array, ...]:
         return (self.low * jnp.exp(math.log(self.high / self.low) * ndtr(eta[..., 0])),)
 
     def to_normal(self, *values: Array) -> Array:
-        u = jnp.log(jnp.asarray(values[0]) / self.low) / math.log(self.high / self.low)
-        return ndtri(u)[..., None]
-
-    def range(self) -> str:
-        return f"{self.name} in [{self.low:g}, {self.high:g}]"
+        (theta,) = values
+        _inside(self.name, theta, self.low, self.high)
+        return ndtri(_open(jnp.log(theta / self.low) / math.log(self.high / self.low)))[..., None]
 
 
 class Polar(Block):
-    """An amplitude uniform on [low, high] and an angle uniform on [0, 2 pi / fold), such as (q, phi) or (a_3, phi_3).
+    """An amplitude, uniform on [low, high], and an angle, uniform on [0, 2 pi / k): (q, phi) or (a_m, phi_m).
 
-    Two normals: U = 1 - exp(-|eta|^2 / 2) is uniform and arg(eta) = fold * angle. `pole` names the end of the amplitude
-    at which the angle loses its meaning ("high" for an axis ratio, "low" for a multipole's strength): it sits at
-    eta = 0, where the map is continuous; the gradient there is finite (the angle's is zero).
+    U = 1 - exp(-|eta|^2 / 2) is uniform and arg(eta) = k angle. eta = 0 is the end of the amplitude at which the
+    angle means nothing, `pole` = "high" (q = 1) or "low" (a_m = 0), so that the lens is a continuous function of
+    eta. The angle's gradient is set to zero at eta = 0, where that of the lens vanishes.
     """
 
-    amplitude: str = eqx.field(static=True)
-    angle: str = eqx.field(static=True)
+    name: str = eqx.field(static=True)
     low: float = eqx.field(static=True)
     high: float = eqx.field(static=True)
-    fold: int = eqx.field(static=True)
+    angle: str = eqx.field(static=True)
+    k: int = eqx.field(static=True)
     pole: str = eqx.field(static=True)
+    unit: str = eqx.field(static=True, default="")
+    size: int = eqx.field(static=True, init=False, default=2)
+
+    def __check_init__(self):
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise BlindlensError(f"the prior range of {self.name} must be low < high, not ({self.low}, {self.high})")
+        if self.pole not in ("low", "high"):
+            raise BlindlensError(f"the pole of {self.name} is 'low' or 'high', not {self.pole!r}")
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (self.amplitude, self.angle)
+        return (self.name, self.angle)
 
     @property
     def units(self) -> tuple[str, ...]:
-        return ("", "rad")
-
-    @property
-    def _ends(self) -> tuple[float, float]:
-        return (self.low, self.high) if self.pole == "low" else (self.high, self.low)
+        return (self.unit, "rad")
 
     def from_normal(self, eta: Array) -> tuple[Array, ...]:
-        first, last = self._ends
-        squared = jnp.sum(eta**2, -1)
-        amplitude = first - (last - first) * jnp.expm1(-squared / 2)
-        at_pole = squared == 0
-        angle = jnp.arctan2(jnp.where(at_pole, 0.0, eta[..., 1]), jnp.where(at_pole, 1.0, eta[..., 0]))
-        return amplitude, jnp.mod(angle, 2 * jnp.pi) / self.fold
+        a, b = eta[..., 0], eta[..., 1]
+        r2 = a**2 + b**2
+        span = self.high - self.low
+        if self.pole == "low":
+            amplitude = self.low - span * jnp.expm1(-r2 / 2)
+        else:
+            amplitude = self.high + span * jnp.expm1(-r2 / 2)
+        at_pole = r2 == 0
+        turn = jnp.arctan2(jnp.where(at_pole, 0.0, b), jnp.where(at_pole, 1.0, a))
+        return amplitude, jnp.where(turn < 0, turn + 2 * jnp.pi, turn) / self.k
 
     def to_normal(self, *values: Array) -> Array:
-        amplitude, angle = (jnp.asarray(v) for v in values)
-        first, last = self._ends
-        radius = jnp.sqrt(-2 * jnp.log1p(-(amplitude - first) / (last - first)))
-        return jnp.stack([radius * jnp.cos(self.fold * angle), radius * jnp.sin(self.fold * angle)], -1)
-
-    def range(self) -> str:
-        return f"{self.amplitude} in [{self.low:g}, {self.high:g})"
+        amplitude, angle = values
+        _inside(self.name, amplitude, self.low, self.high)
+        from_pole = amplitude - self.low if self.pole == "low" else self.high - amplitude
+        u = _open(from_pole / (self.high - self.low))
+        r = jnp.sqrt(-2 * jnp.log1p(-u))
+        return jnp.stack([r * jnp.cos(self.k * angle), r * jnp.sin(self.k * angle)], -1)
 
 
 class ParameterSpace(eqx.Module):
-    """Blocks of parameters side by side: dictionaries of named values <-> eta (..., d) ~ N(0, I)."""
+    """An ordered set of blocks, d = `size` normal coordinates in all. `a + b` is the space of both."""
 
     blocks: tuple[Block, ...]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(name for block in self.blocks for name in block.names)
+    def __check_init__(self):
+        twice = {n for n in self.names if self.names.count(n) > 1}
+        if twice:
+            raise BlindlensError(f"parameter {sorted(twice)[0]} is named twice: every name may occur once")
 
     @property
-    def units(self) -> tuple[str, ...]:
-        return tuple(unit for block in self.blocks for unit in block.units)
+    def names(self) -> tuple[str, ...]:
+        return tuple(n for b in self.blocks for n in b.names)
+
+    @property
+    def units(self) -> dict[str, str]:
+        return {n: u for b in self.blocks for n, u in zip(b.names, b.units, strict=True)}
 
     @property
     def size(self) -> int:
-        return len(self.names)
+        return sum(b.size for b in self.blocks)
 
     def __add__(self, other: "ParameterSpace") -> "ParameterSpace":
         return ParameterSpace(self.blocks + other.blocks)
 
     def from_normal(self, eta: Array) -> dict[str, Array]:
-        """(..., d) to a dictionary of (...) values in their own units."""
-        values, start = {}, 0
+        """eta (..., d) -> {name: (...)}."""
+        if eta.shape[-1:] != (self.size,):
+            raise BlindlensError(f"normal coordinates must have shape (..., {self.size}), not {eta.shape}")
+        params, start = {}, 0
         for block in self.blocks:
-            stop = start + len(block.names)
-            values.update(zip(block.names, block.from_normal(eta[..., start:stop]), strict=True))
-            start = stop
-        return values
+            values = block.from_normal(eta[..., start : start + block.size])
+            params.update(zip(block.names, values, strict=True))
+            start += block.size
+        return params
 
     def to_normal(self, params: dict[str, Array]) -> Array:
-        """The inverse, (..., d). BlindlensError for missing or unknown names and for values outside the prior."""
-        unknown, missing = set(params) - set(self.names), set(self.names) - set(params)
-        if unknown or missing:
-            raise BlindlensError(
-                f"lens parameters should be {', '.join(self.names)}; "
-                f"missing: {sorted(missing) or 'none'}, unknown: {sorted(unknown) or 'none'}"
-            )
-        parts = []
-        for block in self.blocks:
-            part = block.to_normal(*(params[name] for name in block.names))
-            if not isinstance(part, jax.core.Tracer) and not np.isfinite(part).all():
-                raise BlindlensError(f"the prior allows {block.range()}; got {[params[n] for n in block.names]}")
-            parts.append(part)
-        return jnp.concatenate(jnp.broadcast_arrays(*parts) if len(set(p.shape for p in parts)) == 1 else parts, -1)
+        """{name: (...)} -> eta (..., d). A value at the very edge of its range maps to the last finite eta.
+
+        Raises BlindlensError for missing or unknown names, and for concrete values outside the prior range.
+        """
+        missing, unknown = set(self.names) - set(params), set(params) - set(self.names)
+        if missing or unknown:
+            what = f"is missing {sorted(missing)}" if missing else f"has unknown {sorted(unknown)}"
+            raise BlindlensError(f"the parameter set {what}; the names are {list(self.names)}")
+        dtype = jnp.result_type(float, *(jnp.asarray(params[n]) for n in self.names))
+        values = dict(zip(self.names, jnp.broadcast_arrays(*(jnp.asarray(params[n], dtype) for n in self.names)),
+                          strict=True))
+        return jnp.concatenate([b.to_normal(*(values[n] for n in b.names)) for b in self.blocks], -1)
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> dict[str, Array]:
-        """Draws from the prior, each (*shape)."""
+        """Draws from the prior: {name: shape}."""
         return self.from_normal(jax.random.normal(key, (*shape, self.size)))
