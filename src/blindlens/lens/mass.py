@@ -166,8 +166,8 @@ class LensModel(eqx.Module):
         def uniform(name):
             return Uniform(name, *ranges.get(name, defaults[name][0]), defaults[name][2])
 
-        def polar(name, angle, k, pole):
-            return Polar(name, *ranges.get(name, defaults[name][0]), angle, k, pole, defaults[name][2])
+        def polar(name, angle, fold, pole):
+            return Polar(name, angle, *ranges.get(name, defaults[name][0]), fold, pole, defaults[name][2])
 
         blocks = [uniform("x0"), uniform("y0"), polar("q", "phi", 2, "high")]
         blocks += [uniform(n) for n in ("Rein", "t", "gamma_1", "gamma_2") if n in defaults]

@@ -104,31 +104,31 @@ class LogUniform(_Single):
 
 
 class Polar(Block):
-    """An amplitude, uniform on [low, high], and an angle, uniform on [0, 2 pi / k): (q, phi) or (a_m, phi_m).
+    """An amplitude, uniform on [low, high], and an angle, uniform on [0, 2 pi / fold): (q, phi) or (a_m, phi_m).
 
-    U = 1 - exp(-|eta|^2 / 2) is uniform and arg(eta) = k angle. eta = 0 is the end of the amplitude at which the
+    U = 1 - exp(-|eta|^2 / 2) is uniform and arg(eta) = fold * angle. eta = 0 is the end of the amplitude at which the
     angle means nothing, `pole` = "high" (q = 1) or "low" (a_m = 0), so that the lens is a continuous function of
     eta. The angle's gradient is set to zero at eta = 0, where that of the lens vanishes.
     """
 
-    name: str = eqx.field(static=True)
+    amplitude: str = eqx.field(static=True)
+    angle: str = eqx.field(static=True)
     low: float = eqx.field(static=True)
     high: float = eqx.field(static=True)
-    angle: str = eqx.field(static=True)
-    k: int = eqx.field(static=True)
+    fold: int = eqx.field(static=True)
     pole: str = eqx.field(static=True)
     unit: str = eqx.field(static=True, default="")
     size: int = eqx.field(static=True, init=False, default=2)
 
     def __check_init__(self):
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise BlindlensError(f"the prior range of {self.name} must be low < high, not ({self.low}, {self.high})")
+            raise BlindlensError(f"the prior range of {self.amplitude} must be low < high, not ({self.low}, {self.high})")
         if self.pole not in ("low", "high"):
-            raise BlindlensError(f"the pole of {self.name} is 'low' or 'high', not {self.pole!r}")
+            raise BlindlensError(f"the pole of {self.amplitude} is 'low' or 'high', not {self.pole!r}")
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (self.name, self.angle)
+        return (self.amplitude, self.angle)
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -144,15 +144,15 @@ class Polar(Block):
             amplitude = self.high + span * jnp.expm1(-r2 / 2)
         at_pole = r2 == 0
         turn = jnp.arctan2(jnp.where(at_pole, 0.0, b), jnp.where(at_pole, 1.0, a))
-        return amplitude, jnp.where(turn < 0, turn + 2 * jnp.pi, turn) / self.k
+        return amplitude, jnp.where(turn < 0, turn + 2 * jnp.pi, turn) / self.fold
 
     def to_normal(self, *values: Array) -> Array:
         amplitude, angle = values
-        _inside(self.name, amplitude, self.low, self.high)
+        _inside(self.amplitude, amplitude, self.low, self.high)
         from_pole = amplitude - self.low if self.pole == "low" else self.high - amplitude
         u = _open(from_pole / (self.high - self.low))
         r = jnp.sqrt(-2 * jnp.log1p(-u))
-        return jnp.stack([r * jnp.cos(self.k * angle), r * jnp.sin(self.k * angle)], -1)
+        return jnp.stack([r * jnp.cos(self.fold * angle), r * jnp.sin(self.fold * angle)], -1)
 
 
 class ParameterSpace(eqx.Module):
@@ -170,8 +170,8 @@ class ParameterSpace(eqx.Module):
         return tuple(n for b in self.blocks for n in b.names)
 
     @property
-    def units(self) -> dict[str, str]:
-        return {n: u for b in self.blocks for n, u in zip(b.names, b.units, strict=True)}
+    def units(self) -> tuple[str, ...]:
+        return tuple(u for b in self.blocks for u in b.units)
 
     @property
     def size(self) -> int:
