@@ -1,0 +1,126 @@
+"""Every number a run depends on: one frozen model per stage, to and from YAML, with named presets."""
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import BlindlensError
+
+
+class Stage(BaseModel):
+    """A part of the configuration: immutable, and no key passes unread."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LensConfig(Stage):
+    """The mass model: its components, and prior ranges that differ from the defaults, {name: [low, high]}."""
+
+    mass: tuple[str, ...] = ("epl", "shear", "multipole3")
+    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+
+
+class InitialiseConfig(Stage):
+    """The cold start: prior draws ranked, the best climb while the noise is annealed, distinct modes are polished."""
+
+    draws: int = Field(2000, ge=1, description="lenses drawn from the prior")
+    starts: int = Field(16, ge=1, description="of these, the best climb")
+    noise: float = Field(10.0, ge=1, description="the noise is first multiplied by this")
+    steps: int = Field(150, ge=1, description="ascent steps")
+    rate: float = Field(0.1, gt=0, description="step size in normal coordinates")
+    polish_steps: int = Field(20, ge=1, description="Levenberg-Marquardt steps with the full evidence")
+    keep: int = Field(4, ge=1, description="distinct modes kept")
+    within: float = Field(30.0, gt=0, description="modes this many nats below the best are dropped")
+
+
+class SplitGibbsConfig(Stage):
+    """The default joint sampler."""
+
+    warmup: int = Field(100, ge=1, description="sweeps before the first draw")
+    thin: int = Field(4, ge=1, description="sweeps per draw")
+
+
+class EvidenceConfig(Stage):
+    """The exact oracle for a Gaussian prior: NUTS on the evidence, then the source given the lens."""
+
+    warmup: int = Field(300, ge=1, description="NUTS steps that adapt step size and mass matrix")
+
+
+class RunConfig(Stage):
+    """One run of `infer`."""
+
+    method: Literal["split_gibbs", "evidence"] = "split_gibbs"
+    prior: str = Field("galaxy-gaussian", description="a prior's name in the package, or a path")
+    source_fov: float | None = Field(None, gt=0, description="source field in arcsec; null: chosen from the data")
+    flux_scale: float | Literal["infer"] = "infer"
+    lens_light: Literal["none", "mge"] = "none"
+    draws: int = Field(64, ge=1, description="draws per chain")
+    chains: int = Field(4, ge=1)
+    seed: int = Field(0, ge=0)
+    lens: LensConfig = LensConfig()
+    initialise: InitialiseConfig = InitialiseConfig()
+    split_gibbs: SplitGibbsConfig = SplitGibbsConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
+
+    @staticmethod
+    def from_mapping(values: Any, origin: str = "the configuration") -> "RunConfig":
+        """Validate nested plain values; BlindlensError names the first offending key and what it should be."""
+        try:
+            return RunConfig.model_validate(values)
+        except ValidationError as error:
+            raise BlindlensError(f"{origin}: {_in_words(error)}") from None
+
+    @staticmethod
+    def load(name: str | Path) -> "RunConfig":
+        """A preset's name, or the path of a YAML file; keys that are left out keep their defaults."""
+        path = _presets() / f"{name}.yaml" if str(name) in presets() else Path(name)
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BlindlensError(f"there is no file {path}; presets are: {', '.join(presets())}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BlindlensError(f"cannot read {path} ({error})") from None
+        except yaml.YAMLError as error:
+            raise BlindlensError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
+        return RunConfig.from_mapping({} if values is None else values, str(path))
+
+    def replace(self, **changes: Any) -> "RunConfig":
+        """A copy with some top-level fields changed, validated again."""
+        return RunConfig.from_mapping({**self.model_dump(), **changes}, "the command line")
+
+    def to_yaml(self) -> str:
+        """The full configuration; `RunConfig.load` reads the same values back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def presets() -> list[str]:
+    """Names of the presets in the package."""
+    return sorted(file.stem for file in _presets().glob("*.yaml"))
+
+
+def _presets() -> Path:
+    return Path(str(resources.files("blindlens") / "presets"))
+
+
+def _in_words(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        got = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+        return f"{'.'.join(where) or 'it'}: {first['msg'].lower()}{got}"
+    known = list(_stage(where[:-1]).model_fields)
+    near = difflib.get_close_matches(where[-1], known, 1, 0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
+    return f"unknown key {'.'.join(where)!r}; {hint}"
+
+
+def _stage(path: list[str]) -> type[Stage]:
+    """The model at a path of field names."""
+    stage: type[Stage] = RunConfig
+    for name in path:
+        stage = stage.model_fields[name].annotation  # type: ignore[assignment]
+    return stage

@@ -1,0 +1,127 @@
+"""One plane of a FITS file: which extension, which pixel scale, and what is wrong when it cannot be read."""
+
+import warnings
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy import units
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+
+from .errors import BlindlensError
+
+NAMES = {
+    "image": ("SCI", "DATA"),
+    "noise": ("NOISE", "RMS", "ERR"),
+    "psf": ("PSF",),
+    "mask": ("MASK",),
+}
+WCS_CARDS = ("CTYPE", "CRVAL", "CRPIX", "CUNIT", "CDELT", "CD", "PC", "CROTA", "RADESYS", "EQUINOX")
+READ_ERRORS = (OSError, ValueError, TypeError, EOFError, KeyError, IndexError, zlib.error, AstropyUserWarning)
+
+
+class Plane(NamedTuple):
+    """An image and its header, the primary header's cards beneath its own."""
+
+    data: np.ndarray
+    header: fits.Header
+
+    def wcs_cards(self) -> dict:
+        """The cards that place the image on the sky."""
+        keep = (k for k in self.header if k.rstrip("0123456789_") in WCS_CARDS)
+        return {key: self.header[key] for key in keep}
+
+
+def read_plane(path: str | Path, role: str, alone: bool = True) -> Plane | None:
+    """The `role` ("image", "noise", "psf", "mask") plane of a FITS file.
+
+    An extension of that role's name; else, for an image or where the file was given for this role alone, the first
+    two-dimensional one that is not named after another role; else None. Compressed images and .gz files are read too.
+    """
+    if not Path(path).is_file():
+        raise BlindlensError(f"there is no file {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", ".*truncated.*", AstropyUserWarning)
+            with fits.open(path, memmap=False) as hdus:
+                plane = _choose(hdus, role, alone or role == "image")
+    except READ_ERRORS as error:
+        raise BlindlensError(f"{path} is not a readable FITS file ({_first_line(error)}); download it again") from None
+    if plane is None and (alone or role == "image"):
+        raise BlindlensError(f"{path} holds no two-dimensional {role}; give a file with one")
+    return plane
+
+
+def _choose(hdus: fits.HDUList, role: str, any_name: bool) -> Plane | None:
+    others = {name for key, names in NAMES.items() if key != role for name in names}
+    named = [hdu for name in NAMES[role] for hdu in hdus if hdu.name.upper() == name]
+    spare = [hdu for hdu in hdus if hdu.name.upper() not in others] if any_name else []
+    for hdu in (*named, *spare):
+        if not (hdu.is_image and hdu.header.get("NAXIS", 0) >= 2):
+            continue
+        data = np.asarray(hdu.data)
+        if sum(n > 1 for n in data.shape) <= 2 or hdu in named:
+            header = hdus[0].header.copy()
+            header.update(hdu.header)
+            return Plane(data.astype(np.float64), header)
+    return None
+
+
+def pixel_scale_of(header: fits.Header, given: float | None, path: str | Path) -> tuple[float, tuple[str, ...]]:
+    """(arcsec per pixel, notes) from the WCS, then PIXSCALE or PIXSCAX, then `given`."""
+    found = _from_wcs(header, path) or _from_keywords(header, path)
+    if given is not None:
+        if not given > 0:
+            raise BlindlensError(f"the pixel scale must be a positive number of arcsec, not {given}")
+        if found is not None and abs(found / given - 1) > 0.01:
+            return given, (f"pixel scale {given:g} arcsec as given, although the header says {found:.6g}",)
+        return given, ()
+    if found is None:
+        raise BlindlensError(f"{path} says nothing about its pixel scale; give --pixel-scale ARCSEC")
+    return found, ()
+
+
+def _from_wcs(header: fits.Header, path: str | Path) -> float | None:
+    """From CD, PC or CDELT, if CTYPE or CUNIT says that the axes are angles on the sky."""
+    ctype = str(header.get("CTYPE1", "")).upper()
+    cunit = str(header.get("CUNIT1", "")).strip()
+    try:
+        unit = units.Unit(cunit.lower() or "deg").to(units.arcsec)
+    except (ValueError, units.UnitConversionError):
+        return None
+    if not (cunit or ctype.startswith(("RA-", "DEC-")) or "LON" in ctype or "LAT" in ctype):
+        return None
+    if any(f"CD{i}_{j}" in header for i in (1, 2) for j in (1, 2)):
+        matrix = [[float(header.get(f"CD{i}_{j}", 0.0)) for j in (1, 2)] for i in (1, 2)]
+    elif "CDELT1" in header:
+        pc = [[float(header.get(f"PC{i}_{j}", i == j)) for j in (1, 2)] for i in (1, 2)]
+        matrix = np.diag([float(header["CDELT1"]), float(header.get("CDELT2", header["CDELT1"]))]) @ np.array(pc)
+    else:
+        return None
+    return _square(*(np.linalg.norm(np.array(matrix), axis=0) * unit), path)
+
+
+def _from_keywords(header: fits.Header, path: str | Path) -> float | None:
+    """From PIXSCALE, or PIXSCAX and PIXSCAY, in arcsec."""
+    if "PIXSCALE" in header:
+        return _square(header["PIXSCALE"], header["PIXSCALE"], path)
+    if "PIXSCAX" in header:
+        return _square(header["PIXSCAX"], header.get("PIXSCAY", header["PIXSCAX"]), path)
+    return None
+
+
+def _square(x: float, y: float, path: str | Path) -> float:
+    try:
+        x, y = float(x), float(y)
+    except (TypeError, ValueError):
+        raise BlindlensError(f"the pixel scale in {path} is not a number; give --pixel-scale ARCSEC") from None
+    if not (x > 0 and y > 0 and abs(x / y - 1) < 0.01):
+        raise BlindlensError(f"the pixels of {path} are not square ({x:g} by {y:g} arcsec); resample to square pixels")
+    return x
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
