@@ -33,8 +33,12 @@ def series_terms(q: float, t: float = 1.2, tolerance: float = 1e-10) -> int:
 
 
 def _series(wr: Array, wi: Array, t: Array, terms: int, tangents: bool):
-    """S(w) by Horner's rule, with dS/dw and dS/dt when asked for; complex numbers as pairs."""
-    sr, si = jnp.ones_like(wr), jnp.zeros_like(wr)
+    """S(w) by Horner's rule, with dS/dw and dS/dt when asked for; complex numbers as pairs.
+
+    t keeps its own shape, so that the coefficients are not worked out (and its gradient not stored) ray by ray.
+    """
+    shape = jnp.broadcast_shapes(jnp.shape(wr), jnp.shape(t))
+    sr, si = jnp.ones(shape, wr.dtype), jnp.zeros(shape, wr.dtype)
     dr = di = er = ei = si
     for n in range(terms, 0, -1):
         a = (2 * n - 2 + t) / (2 * n + 2 - t)
@@ -76,7 +80,7 @@ def epl(p: Params, x: Array, y: Array, terms: int) -> tuple[Array, Array]:
     zr, zi, r2 = jnp.where(centre, 1.0, zr), jnp.where(centre, 0.0, zi), jnp.where(centre, 1.0, r2)
     f = (1 - p["q"]) / (1 + p["q"])
     wr, wi = -f * (zr**2 - zi**2) / r2, -f * 2 * zr * zi / r2
-    sr, si = _angular_sum(wr, wi, p["t"] + jnp.zeros_like(wr), terms)
+    sr, si = _angular_sum(wr, wi, p["t"], terms)
     radial = 2 / (1 + p["q"]) * jnp.exp(p["t"] * (jnp.log(p["Rein"]) + 0.5 * jnp.log(p["q"]) - 0.5 * jnp.log(r2)))
     radial = jnp.where(centre, 0.0, radial)
     ar, ai = radial * (zr * sr - zi * si), radial * (zr * si + zi * sr)

@@ -1,0 +1,28 @@
+"""Critical lines and caustics, for pictures."""
+
+import contourpy
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from .mass import LensModel
+
+
+def critical_lines(model: LensModel, p: dict[str, Array], half_width: float, n: int = 400) -> list[np.ndarray]:
+    """Contours det A = 0 on an n x n grid over [-half_width, half_width]^2: arrays (k, 2) of x, y in arcsec.
+
+    det A is divided by 1 + |det A| first, which keeps the zeros and tames the centre of the lens. Slopes t > 1
+    have no radial critical line.
+    """
+    axis = jnp.linspace(-half_width, half_width, n)
+    x, y = jnp.meshgrid(axis, axis)
+    a = jax.jit(model.jacobian)(p, x, y)
+    det = a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0]
+    return contourpy.contour_generator(np.asarray(x), np.asarray(y), np.asarray(det / (1 + jnp.abs(det)))).lines(0.0)
+
+
+def caustics(model: LensModel, p: dict[str, Array], half_width: float, n: int = 400) -> list[np.ndarray]:
+    """The critical lines mapped to the source plane, (k, 2) in arcsec, relative to the optical axis."""
+    lines = critical_lines(model, p, half_width, n)
+    return [np.stack(model.ray_shoot(p, jnp.asarray(k[:, 0]), jnp.asarray(k[:, 1])), -1) for k in lines]
