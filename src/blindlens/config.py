@@ -3,7 +3,7 @@
 import difflib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -56,7 +56,7 @@ class RunConfig(Stage):
     method: Literal["split_gibbs", "evidence"] = "split_gibbs"
     prior: str = Field("galaxy-gaussian", description="a prior's name in the package, or a path")
     source_fov: float | None = Field(None, gt=0, description="source field in arcsec; null: chosen from the data")
-    flux_scale: float | Literal["infer"] = "infer"
+    flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
     lens_light: Literal["none", "mge"] = "none"
     draws: int = Field(64, ge=1, description="draws per chain")
     chains: int = Field(4, ge=1)
@@ -109,9 +109,11 @@ def _presets() -> Path:
 def _in_words(error: ValidationError) -> str:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
+    if where[:1] == ["flux_scale"]:
+        return f"flux_scale: give a positive number or 'infer', not {first['input']!r}"
     if first["type"] != "extra_forbidden":
         got = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
-        return f"{'.'.join(where) or 'it'}: {first['msg'].lower()}{got}"
+        return f"{'.'.join(where) or 'the whole file'}: {first['msg'].lower()}{got}"
     known = list(_stage(where[:-1]).model_fields)
     near = difflib.get_close_matches(where[-1], known, 1, 0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"

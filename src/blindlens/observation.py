@@ -31,7 +31,7 @@ class Observation:
     image: np.ndarray
     noise: np.ndarray
     psf: np.ndarray
-    mask: np.ndarray | None = None
+    mask: np.ndarray = None  # type: ignore[assignment]  # all pixels, set on construction
     pixel_scale: float = 0.0
     name: str = "lens"
     header: dict[str, str | float | int] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Observation:
     @property
     def n_used(self) -> int:
         """Number of pixels that are not masked."""
-        return int(self.mask.sum())  # type: ignore[union-attr]
+        return int(self.mask.sum())
 
     def coordinates(self) -> tuple[np.ndarray, np.ndarray]:
         """x, y of the pixel centres in arcsec, (ny, nx) each, the grid's centre at (0, 0)."""
@@ -98,7 +98,7 @@ class Observation:
             border = [((m - n) // 2,) * 2 for m, n in zip((ny, nx), array.shape, strict=True)]
             return np.pad(array, border).reshape(ny // k, k, nx // k, k).sum((1, 3))
 
-        used = blocks(self.mask.astype(float))  # type: ignore[union-attr]
+        used = blocks(self.mask.astype(float))
         count = np.maximum(used, 1)
         triangle = np.convolve(np.ones(k), np.ones(k)) / k
         smooth = scipy.signal.convolve2d(self.psf, np.outer(triangle, triangle))
@@ -139,7 +139,7 @@ class Observation:
             image=science.data,
             noise=parts["noise"].data,  # type: ignore[union-attr]
             psf=parts["psf"].data,  # type: ignore[union-attr]
-            mask=None if parts["mask"] is None else parts["mask"].data,
+            mask=None if parts["mask"] is None else parts["mask"].data,  # type: ignore[arg-type]
             pixel_scale=scale,
             name=Path(image).name.split(".")[0],
             header=science.wcs_cards(),
@@ -158,7 +158,7 @@ class Observation:
                 fits.ImageHDU(self.image, header, name="SCI"),
                 fits.ImageHDU(self.noise, name="NOISE"),
                 fits.ImageHDU(self.psf, name="PSF"),
-                fits.ImageHDU(self.mask.astype(np.uint8), name="MASK"),  # type: ignore[union-attr]
+                fits.ImageHDU(self.mask.astype(np.uint8), name="MASK"),
             ]
         )
         with atomic_write(path) as temporary:

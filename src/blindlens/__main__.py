@@ -1,0 +1,5 @@
+"""python -m blindlens"""
+
+from .cli import main
+
+main()

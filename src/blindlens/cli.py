@@ -1,0 +1,190 @@
+"""The command line. What a user can mend ends in one sentence on stderr and exit code 2, never in a traceback."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from . import __version__
+from .config import RunConfig
+from .errors import BlindlensError
+from .observation import Observation
+from .progress import Progress
+from .storage import atomic_write, write_text
+
+if TYPE_CHECKING:
+    from .posterior import Posterior
+
+app = App(name="blindlens", version=__version__, help="Joint posteriors of lens and source from one image.")
+
+
+class Interrupted(Exception):
+    """Ctrl-C during a run whose finished part is kept."""
+
+
+@app.command
+def infer(
+    image: Path,
+    *,
+    noise: Path | None = None,
+    psf: Path | None = None,
+    mask: Path | None = None,
+    pixel_scale: float | None = None,
+    prior: str | None = None,
+    config: str = "default",
+    method: Literal["split_gibbs", "evidence"] | None = None,
+    source_fov: float | None = None,
+    lens_light: Literal["none", "mge"] | None = None,
+    draws: int | None = None,
+    seed: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Draw samples of lens and source from IMAGE.
+
+    Parameters
+    ----------
+    image
+        FITS file, alone or with NOISE, PSF and MASK extensions.
+    noise
+        FITS file of the standard deviation per pixel.
+    psf
+        FITS file of the point-spread function; it is normalised.
+    mask
+        FITS file, non-zero where a pixel is used.
+    pixel_scale
+        Arcsec per pixel, if the header does not say or is wrong.
+    prior
+        A prior's name in the package, or a path.
+    config
+        A YAML file, or a preset: default, fast, paper.
+    method
+        The joint sampler, or the exact evidence of a Gaussian prior.
+    source_fov
+        Side of the source's field in arcsec; by default chosen from the data.
+    lens_light
+        Model the lens galaxy's own light as a multi-Gaussian expansion.
+    draws
+        Draws per chain.
+    seed
+        Of all random numbers.
+    out
+        Folder of the results, by default named after the image.
+    """
+    given = {
+        "prior": prior,
+        "method": method,
+        "source_fov": source_fov,
+        "lens_light": lens_light,
+        "draws": draws,
+        "seed": seed,
+    }
+    run = RunConfig.load(config).replace(**{key: value for key, value in given.items() if value is not None})
+    observation = Observation.from_fits(image, noise, psf, mask, pixel_scale)
+    out = Path(f"{observation.name}-blindlens") if out is None else out
+    write_text(out / "config.yaml", run.to_yaml())
+    progress = Progress(Console(stderr=True))
+    for note in observation.notes:
+        progress.say(f"note: {note}")
+
+    _keep_compiled_programs()
+    from .inference.pipeline import infer as run_inference
+    from .lens.mass import LensModel
+    from .prior import load_prior
+
+    try:
+        posterior = run_inference(
+            observation,
+            prior=load_prior(run.prior),
+            lens=LensModel(run.lens.mass, run.lens.ranges),
+            config=run,
+            out=out,
+            progress=progress,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted: what is done is kept in {out}; the same command resumes") from None
+    write_results(posterior, out, progress)
+
+
+def write_results(posterior: "Posterior", out: Path, progress: Progress) -> None:
+    """posterior.nc, summary.json, report.png and corner.png in `out`, each atomically; warnings also to the user."""
+    from .check.residuals import residual_warnings
+    from .report.plots import corner_figure, report_figure
+
+    posterior.save(out / "posterior.nc")
+    summary = posterior.summary()
+    summary["warnings"] += residual_warnings(posterior)
+    write_text(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    for name, figure in (
+        ("report.png", report_figure(posterior, summary["warnings"])),
+        ("corner.png", corner_figure(posterior)),
+    ):
+        with atomic_write(out / name) as temporary:
+            figure.savefig(temporary, dpi=150)
+    for warning in summary["warnings"]:
+        progress.say(f"warning: {warning}")
+    progress.say(f"chi2 per pixel {summary['chi2_per_pixel']:.3f}; results in {out}")
+
+
+@app.command
+def simulate(*, n: Annotated[int, Parameter(name="--n")], seed: int = 0, out: Path) -> None:
+    """Make systems of a procedural galaxy behind a random lens, in the set-up of arXiv:2511.04792.
+
+    Each gets a folder with image.fits, source.fits and truth.json.
+
+    Parameters
+    ----------
+    n
+        Number of systems.
+    seed
+        Of all random numbers; system k is the same whatever n is.
+    out
+        Folder that receives the systems.
+    """
+    if n < 1:
+        raise BlindlensError(f"--n must be at least 1, not {n}")
+    _keep_compiled_programs()
+    import jax
+    import numpy as np
+    from astropy.io import fits
+
+    from .lens.mass import LensModel
+    from .lens.simulate import simulate as simulate_systems
+    from .prior.galaxies import galaxies
+
+    fov = 6.24
+    progress = Progress(Console(stderr=True))
+    with progress.stage("simulate", n) as bar:
+        systems = simulate_systems(jax.random.key(seed), galaxies(seed, n), LensModel(), fov=fov)
+        for system in systems:
+            folder = out / system.observation.name
+            system.observation.to_fits(folder / "image.fits")
+            with atomic_write(folder / "source.fits") as temporary:
+                fits.PrimaryHDU(system.source.astype(np.float32)).writeto(temporary)
+            truth = {"lens": system.truth, "source_fov": fov, "seed": seed, "version": __version__}
+            write_text(folder / "truth.json", json.dumps(truth, indent=2) + "\n")
+            bar.advance()
+
+
+def _keep_compiled_programs() -> None:
+    """Keep XLA's programs between runs, unless the user has said where already."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "blindlens" / "xla"))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 for what the user can mend, 130 after Ctrl-C."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (BlindlensError, CycloptsError) as error:
+        print(f"blindlens: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except (Interrupted, KeyboardInterrupt) as error:
+        print(f"\nblindlens: {str(error) or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)
