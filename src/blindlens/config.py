@@ -34,6 +34,9 @@ class InitialiseConfig(Stage):
     rate: float = Field(0.1, gt=0, description="step size in normal coordinates")
     polish_steps: int = Field(20, ge=1, description="Levenberg-Marquardt steps with the full evidence")
     keep: int = Field(4, ge=1, description="distinct modes kept")
+    rank: int = Field(40, ge=1, description="eigen-galaxies of the cheap evidence")
+    tail: float = Field(1.0, gt=0, description="eigen-galaxies are dropped once the variance left is below this, in noise units")
+    most_rank: int = Field(640, ge=1, description="eigen-galaxies that follow the lens at the most")
     within: float = Field(30.0, gt=0, description="modes this many nats below the best are dropped")
 
 
@@ -41,7 +44,14 @@ class SplitGibbsConfig(Stage):
     """The default joint sampler."""
 
     warmup: int = Field(100, ge=1, description="sweeps before the first draw")
-    thin: int = Field(4, ge=1, description="sweeps per draw")
+    thin: int = Field(2, ge=1, description="sweeps per draw")
+    lens_steps: int = Field(4, ge=1, description="local lens moves a sweep; one jump between modes follows them")
+    source_steps: int = Field(4, ge=0, description="surrogate redraws of the source a sweep, for non-Gaussian priors")
+    diffusion_steps: int = Field(16, ge=1, description="network calls of x | z, for non-Gaussian priors")
+    bias: float = Field(0.02, gt=0, description="rho^2 lambda_max(A A^T) at the last rho: relative excess of the noise")
+    hottest: float = Field(10.0, ge=1, description="the warm-up's first rho over its last")
+    cg_tolerance: float = Field(1e-4, gt=0, description="of z | x, l")
+    cg_steps: int = Field(100, ge=1, description="of z | x, l, at the most")
 
 
 class EvidenceConfig(Stage):
@@ -58,6 +68,8 @@ class RunConfig(Stage):
     source_fov: float | None = Field(None, gt=0, description="source field in arcsec; null: chosen from the data")
     flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
     lens_light: Literal["none", "mge"] = "none"
+    supersampling: int = Field(2, ge=1, description="rays per image pixel and side")
+    surrogate: str = Field("galaxy-gaussian", description="Gaussian prior that carries the source along, for others")
     draws: int = Field(64, ge=1, description="draws per chain")
     chains: int = Field(4, ge=1)
     seed: int = Field(0, ge=0)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..lens.light import MultiGaussian
+from ..lens.mge import MultiGaussian
 from ..lens.operator import LensOperator
 from ..lens.parameters import ParameterSpace
 
@@ -81,10 +81,33 @@ def condition(b: Array, H: Array) -> tuple[Array, Array, Array]:
     Cholesky factor L of its precision I + H H^T, (r, r). b: (N,), H: (r, N). The quadratic form is computed as
     |b - H^T c|^2 + |c|^2, which is stationary in c and so keeps its digits in single precision.
     """
+    log_evidence, (c, L) = _condition(b, H)
+    return log_evidence, c, L
+
+
+@jax.custom_vjp
+def _condition(b: Array, H: Array) -> tuple[Array, tuple[Array, Array]]:
     L = jnp.linalg.cholesky(H @ H.T + jnp.eye(H.shape[0], dtype=H.dtype))
     c = jax.scipy.linalg.cho_solve((L, True), H @ b)
     quadratic = jnp.sum((b - c @ H) ** 2) + jnp.sum(c**2)
-    return -quadratic / 2 - jnp.sum(jnp.log(jnp.diagonal(L))), c, L
+    return -quadratic / 2 - jnp.sum(jnp.log(jnp.diagonal(L))), (c, L)
+
+
+def _condition_forward(b: Array, H: Array):
+    out = _condition(b, H)
+    return out, (b, H, *out[1])
+
+
+def _condition_backward(saved, cotangent):
+    # only the log evidence is differentiated: by Fisher's identity its gradient is the mean over c | b of the gradient
+    # of -|b - H^T c|^2 / 2, so nothing goes back through the factorisation
+    b, H, c, L = saved
+    g = cotangent[0]
+    residual = b - c @ H
+    return -g * residual, g * (jnp.outer(c, residual) - jax.scipy.linalg.cho_solve((L, True), H))
+
+
+_condition.defvjp(_condition_forward, _condition_backward)
 
 
 def draw(key: Array, c: Array, L: Array) -> Array:

@@ -14,7 +14,6 @@ is sampled by three exact steps a sweep:
   not in closed form is log p(x')/p(x) - log G(x')/G(x): a line integral of the score, and nothing at all when p = G.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -206,7 +205,7 @@ class SplitGibbs(eqx.Module):
         return self.prior_step(prior_key, chain, rho), info
 
     @eqx.filter_jit
-    def run(self, keys: Array, chains: Chain, tuning: Tuning, rhos: Array, adapt: bool):
+    def run(self, keys: Array, chains: Chain, tuning: Tuning, rhos: Array, adapt: Array):
         """`rhos.size` sweeps of every chain; keys (K,). Returns the chains, tuning, traces (K, sweeps, ...)."""
 
         def one(args):
@@ -216,13 +215,10 @@ class SplitGibbs(eqx.Module):
                 chain, tuning = carry
                 key, rho, i = inputs
                 chain, info = self.sweep(key, chain, tuning, rho)
-                if adapt:
-                    gain = 0.5 / jnp.sqrt(1.0 + i)
-                    angle = tuning.angle * jnp.exp(gain * (info.acceptance - 0.75))
-                    beta = tuning.beta * jnp.exp(gain * (info.source_acceptance - 0.4))
-                    tuning = tuning._replace(
-                        angle=jnp.clip(angle, 0.02, jnp.pi / 2), beta=jnp.clip(beta, 1e-3, 1.0)
-                    )
+                gain = jnp.where(adapt, 0.5 / jnp.sqrt(1.0 + i), 0.0)
+                angle = tuning.angle * jnp.exp(gain * (info.acceptance - 0.75))
+                beta = tuning.beta * jnp.exp(gain * (info.source_acceptance - 0.4))
+                tuning = tuning._replace(angle=jnp.clip(angle, 0.02, jnp.pi / 2), beta=jnp.clip(beta, 1e-3, 1.0))
                 return (chain, tuning), (chain, info)
 
             inputs = (jax.random.split(key, rhos.size), rhos, jnp.arange(rhos.size))
@@ -245,5 +241,3 @@ def gain_bound(problem: Problem, eta: Array, n: int, steps: int = 20) -> Array:
     start = jnp.ones((n, n), problem.y.dtype)
     return jax.lax.fori_loop(0, steps, step, (start, jnp.zeros((), problem.y.dtype)))[1]
 
-
-Progress = Callable[[int, float], None]
