@@ -189,7 +189,7 @@ def _row(draws: np.ndarray) -> dict[str, float | None]:
     q05, q50, q95 = np.quantile(draws, [0.05, 0.5, 0.95])
     return {
         "mean": float(draws.mean()),
-        "sd": float(draws.std()),
+        "sd": float(draws.std()) if np.ptp(draws) else 0.0,
         "q05": float(q05),
         "q50": float(q50),
         "q95": float(q95),

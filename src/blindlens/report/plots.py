@@ -61,7 +61,7 @@ def report_figure(posterior: Posterior, warnings: list[str] | None = None) -> Fi
         picture(axes, values, (-side, side, -side, side), norm, colours, title)
         if column == 0:
             overlay(axes, caustic, "white")
-    _table(figure.add_subplot(grid[1, 2:]), summary, warnings, width=58 if columns == 3 else 110)
+    _table(figure.add_subplot(grid[1, 2:]), summary, warnings, width=62 if columns == 3 else 115)
     figure.suptitle(summary["name"])
     return figure
 
@@ -92,39 +92,47 @@ def lens_lines(posterior: Posterior) -> tuple[list[np.ndarray], list[np.ndarray]
 
 
 def corner_figure(posterior: Posterior, truths: dict[str, float] | None = None) -> Figure:
-    """All parameters against one another, quantiles 16, 50 and 84 %; fixed ones are left out and named above.
+    """All parameters against one another, a colour per chain; fixed ones are left out and named above.
 
     truths: true values to mark, by name; an orientation's is moved by whole periods next to the draws.
     """
-    draws = {str(k): unwrapped(str(k), v.values).ravel() for k, v in posterior.lens.items()}
-    fixed = {name: d[0] for name, d in draws.items() if not np.ptp(d) > 1e-9 * max(1.0, abs(d[0]))}
+    draws = {str(k): unwrapped(str(k), v.values) for k, v in posterior.lens.items()}
+    fixed = {name: d.flat[0] for name, d in draws.items() if np.ptp(d) == 0}
     free = {name: d for name, d in draws.items() if name not in fixed}
-    figure = Figure(figsize=(1.6 * max(len(free), 3), 1.6 * max(len(free), 3)))
-    if free:
-        near = None
-        if truths is not None:
-            near = [_near(name, truths.get(name), d) for name, d in free.items()]
-        corner.corner(
-            np.stack(list(free.values()), -1),
-            labels=[symbol(name) for name in free],
-            truths=near,
-            fig=figure,
-            range=[_range(d, t) for d, t in zip(free.values(), near or [None] * len(free), strict=True)],
-            quantiles=[0.16, 0.5, 0.84],
-            plot_contours=next(iter(free.values())).size > 200,
-            plot_density=next(iter(free.values())).size > 200,
-            data_kwargs={"alpha": 0.4, "ms": 2.5},
-            max_n_ticks=3,
-            label_kwargs={"fontsize": 11},
-            labelpad=0.12,
-        )
-        for axes, (name, d) in zip(figure.axes[:: len(free) + 1], free.items(), strict=True):
-            axes.set_title(value_with_error(d.mean(), d.std()), fontsize=9)
-            axes.set_ylabel("")
-    words = posterior.attrs["name"]
+    size = 1.6 * max(len(free), 2) + 1.2
+    figure = Figure(figsize=(size, size))
+    figure.suptitle(posterior.attrs["name"], fontsize=14)
     if fixed:
-        words += "   fixed: " + ", ".join(f"{symbol(name)} = {value:.5g}" for name, value in fixed.items())
-    figure.suptitle(words, fontsize=13)
+        words = ["fixed", *(f"{symbol(name)} = {value:.5g}" for name, value in fixed.items())]
+        figure.text(0.98, 0.94, "\n".join(words), ha="right", va="top", fontsize=11)
+    if not free:
+        return figure
+    marked = [_near(name, (truths or {}).get(name), d) for name, d in free.items()]
+    ranges = [_range(d, t) for d, t in zip(free.values(), marked, strict=True)]
+    for k, chain in enumerate(np.stack(list(free.values()), -1)):
+        corner.corner(
+            chain,
+            fig=figure,
+            labels=[symbol(name) for name in free],
+            range=ranges,
+            truths=marked,
+            truth_color="black",
+            color=f"C{k % 10}",
+            plot_contours=len(chain) >= 1000,
+            plot_density=False,
+            no_fill_contours=True,
+            data_kwargs={"alpha": 0.5, "ms": 3},
+            hist_kwargs={"density": True},
+            max_n_ticks=3,
+            label_kwargs={"fontsize": 12},
+        )
+    edge, top = 0.9 / size, 1 - 0.5 / size
+    figure.subplots_adjust(left=edge, bottom=edge, right=1 - 0.15 / size, top=top, wspace=0.06, hspace=0.06)
+    grid = np.array(figure.axes).reshape(len(free), len(free))
+    for i, (name, d) in enumerate(free.items()):
+        grid[i, i].set_title(value_with_error(d.mean(), d.std()), fontsize=8)
+        grid[-1, i].xaxis.set_label_coords(0.5, -0.42)
+        grid[i, 0].yaxis.set_label_coords(-0.42, 0.5)
     return figure
 
 
@@ -150,17 +158,16 @@ def _stretch(values: np.ndarray) -> AsinhNorm:
 
 
 def _colour_bar(axes: Axes, shown: ScalarMappable, norm: Normalize) -> None:
-    figure = axes.get_figure()
-    bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.02)  # type: ignore[union-attr]
+    """As high as the picture; on an arcsinh stretch, ticks at 0, 1, 3, 10, 30 ... that stand apart."""
+    bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.02, 0, 0.04, 1)))
     if isinstance(norm, AsinhNorm):
         low, high = norm.vmin or 0.0, norm.vmax or 1.0
-        candidates = [s * m * 10.0**k for s in (-1, 1) for m in (1, 3) for k in range(-6, 7)]
-        place = norm(np.array([0.0, *sorted(c for c in candidates if low < c < high)]))
-        kept = [0.0] if low <= 0 <= high else []
-        for c in sorted((c for c in candidates if low < c < high), reverse=True):
-            if all(abs(float(norm(c)) - float(norm(k))) > 0.09 for k in kept):
-                kept.append(c)
-        bar.set_ticks(sorted(kept), labels=[f"{k:g}" for k in sorted(kept)]) if place.size else None
+        steps = [m * 10.0**k for k in range(6, -7, -1) for m in (3, 1)]
+        kept: list[float] = []
+        for value in (0.0, *steps, *(-step for step in steps)):
+            if low <= value <= high and all(abs(float(norm(value)) - float(norm(other))) > 0.09 for other in kept):
+                kept.append(value)
+        bar.set_ticks(sorted(kept), labels=[f"{value:g}" for value in sorted(kept)])
     bar.ax.tick_params(labelsize=8)
 
 
@@ -184,4 +191,4 @@ def _table(axes: Axes, summary: dict, warnings: list[str], width: int) -> None:
     table.set_fontsize(9)
     for cell in table.get_celld().values():
         cell.set_edgecolor("0.85")
-    axes.text(0, 0.97 - height, verdict(summary, warnings, width), transform=axes.transAxes, va="top", fontsize=8.5)
+    axes.text(0, 0.97 - height, verdict(summary, warnings, width), va="top", fontsize=8.5, in_layout=False)

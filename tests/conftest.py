@@ -1,0 +1,76 @@
+"""A posterior made of a true lens, a clumpy source and invented draws: for all that comes after sampling."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blindlens.lens.mass import LensModel
+from blindlens.lens.operator import LensOperator
+from blindlens.observation import Observation
+from blindlens.posterior import Posterior
+
+TRUTH = {
+    "x0": 0.05,
+    "y0": -0.03,
+    "q": 0.75,
+    "phi": 0.01,
+    "Rein": 1.5,
+    "t": 1.05,
+    "gamma_1": 0.03,
+    "gamma_2": -0.02,
+    "a_3": 0.004,
+    "phi_3": 0.3,
+    "xs": 0.12,
+    "ys": 0.08,
+}
+
+
+def blob(n: int, fov: float, x: float, y: float, width: float) -> np.ndarray:
+    side = (np.arange(n) - (n - 1) / 2) * fov / n
+    return np.exp(-((side[None] - x) ** 2 + (side[:, None] - y) ** 2) / (2 * width**2))
+
+
+def make_posterior(seed=0, draws=100, chains=4, shape=(80, 80), fixed=(), lens_light=False, spread=0.0) -> Posterior:
+    """Draws scattered round TRUTH; `fixed` parameters do not scatter; `spread` moves the chains apart (in sd)."""
+    rng = np.random.default_rng(seed)
+    n, fov, scale, sigma = 48, 2.4, 0.08, 0.05
+    source = 2 * blob(n, fov, 0, 0, 0.15) + blob(n, fov, 0.3, 0.2, 0.06) + 0.6 * blob(n, fov, -0.35, 0.1, 0.05)
+    psf = blob(7, 7 * scale, 0, 0, 0.09)
+    operator = LensOperator(LensModel(), shape, scale, n, fov, psf / psf.sum())
+    params = {name: jnp.asarray(value) for name, value in TRUTH.items()}
+    arcs = np.asarray(jax.jit(lambda x: operator(params) @ x)(jnp.asarray(source, jnp.float32)), float)
+    mask = np.ones(shape, bool)
+    mask[10:16, 60:72] = False
+    noise = np.full(shape, sigma)
+    noise[70:73, 5:8] = 1e16
+    grid = Observation(arcs, noise, psf, mask, scale)
+    light = 8 * np.exp(-np.hypot(*grid.coordinates()) / 0.4) if lens_light else 0 * arcs
+    image = arcs + light + sigma * rng.normal(size=shape)
+    observation = Observation(image, noise, psf, mask, scale, name="fake lens")
+    scatter = {"phi": 0.02, "phi_3": 0.2, "a_3": 5e-4}
+    lens = {
+        name: value
+        + (0.0 if name in fixed else scatter.get(name, 0.004))
+        * (rng.normal(size=(chains, draws)) + spread * rng.normal(size=(chains, 1)))
+        for name, value in TRUTH.items()
+    }
+    lens["phi"] = lens["phi"] % np.pi
+    error = rng.normal(size=(chains, draws, n, n)) * (0.05 + 0.1 * source)
+    stats = {"chi2_per_pixel": 1 + 0.01 * rng.normal(size=(chains, draws))}
+    attrs = {
+        "config": {"draws": draws},
+        "mass": list(LensModel().mass),
+        "source_fov": fov,
+        "seed": seed,
+        "prior": "galaxy-gaussian",
+        "times": {"initialise": 11.0, "sample": 95.5},
+        "warnings": [],
+    }
+    model = {"image": arcs + light} | ({"lens_light": light} if lens_light else {})
+    return Posterior.from_draws(lens, source + error, stats, observation, model, attrs)
+
+
+@pytest.fixture(scope="session")
+def posterior() -> Posterior:
+    return make_posterior()
