@@ -1,0 +1,82 @@
+"""The Gaussian prior: denoiser, draws and density against dense linear algebra."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blindlens.errors import BlindlensError
+from blindlens.prior import GaussianPrior, load_prior, shipped
+
+
+@pytest.fixture(scope="module")
+def prior():
+    r, k = np.linspace(0, 1.5, 40), np.arange(0, 4.0)
+    return GaussianPrior.from_profiles(
+        8, r, np.exp(-r / 0.3), 0.1 + 0.5 * np.exp(-r / 0.4), k, 1 / (1 + k) ** 3, 10.0, 0.1, "test", delta=0.05
+    )
+
+
+def covariance(prior):
+    E = np.asarray(prior.basis, float) / np.sqrt(np.asarray(prior.eigenvalues, float))
+    return np.asarray(prior.basis, float) @ np.asarray(prior.basis, float).T + prior.delta**2 * (
+        np.eye(prior.n**2) - E @ E.T
+    )
+
+
+def test_basis_is_orthogonal_and_its_variance_is_the_envelope(prior):
+    gram = np.asarray(prior.basis.T @ prior.basis)
+    assert np.abs(gram - np.diag(np.diag(gram))).max() < 1e-5 * gram.max()
+    r = np.hypot(*np.meshgrid(*[(np.arange(8) - 3.5) / 4] * 2))
+    np.testing.assert_allclose(
+        np.sqrt(np.sum(np.asarray(prior.basis) ** 2, 1)).reshape(8, 8), 0.1 + 0.5 * np.exp(-r / 0.4), rtol=0.02
+    )
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 5.0])
+def test_denoiser_is_the_posterior_mean(prior, sigma):
+    S, x = covariance(prior), np.random.default_rng(0).normal(size=(3, 8, 8))
+    want = prior.mean + (
+        (x - np.asarray(prior.mean)).reshape(3, -1) @ np.linalg.solve(S + sigma**2 * np.eye(64), S)
+    ).reshape(x.shape)
+    np.testing.assert_allclose(prior(jnp.asarray(x, jnp.float32), sigma), want, atol=2e-4)
+    batched = prior(jnp.asarray(x, jnp.float32), jnp.full(3, sigma))
+    np.testing.assert_allclose(batched, want, atol=2e-4)
+
+
+def test_draws_and_posterior_draws_have_the_right_covariance(prior):
+    S = covariance(prior)
+    x = np.asarray(prior.sample(jax.random.key(0), (40_000,))).reshape(40_000, -1)
+    scale = np.sqrt(np.outer(np.diag(S), np.diag(S)))
+    assert np.abs((np.cov(x.T) - S) / scale).max() < 0.03
+    z = prior.mean + 0.5
+    keys = jax.random.split(jax.random.key(1), 40_000)
+    x = np.asarray(jax.vmap(lambda k: prior.posterior_sample(k, z, jnp.asarray(0.3)))(keys)).reshape(40_000, -1)
+    want = S - S @ np.linalg.solve(S + 0.09 * np.eye(64), S)
+    scale = np.sqrt(np.outer(np.diag(want), np.diag(want)))
+    assert np.abs((np.cov(x.T) - want) / scale).max() < 0.03
+    assert np.abs((np.cov(x.T) - S) / scale).max() > 0.3  # control: the prior's own covariance
+    np.testing.assert_allclose(x.mean(0).reshape(8, 8), prior(z, 0.3), atol=0.01)
+
+
+def test_log_ratio(prior):
+    S = covariance(prior)
+    x = np.asarray(prior.sample(jax.random.key(5), (2,)))
+    d = (x - np.asarray(prior.mean)).reshape(2, -1)
+    energy = np.einsum("ki,ij,kj->k", d, np.linalg.inv(S), d) / 2
+    np.testing.assert_allclose(prior.log_ratio(*jnp.asarray(x)), energy[1] - energy[0], rtol=1e-3)
+
+
+def test_shipped_priors_load_at_other_sizes():
+    assert "galaxy-gaussian" in shipped()
+    for n in (16, 32):
+        prior = load_prior("galaxy-gaussian", n)
+        assert prior.n == n and np.isfinite(np.asarray(prior.basis)).all()
+
+
+def test_errors(tmp_path):
+    with pytest.raises(BlindlensError, match="there is no prior file"):
+        load_prior("no-such-prior")
+    (tmp_path / "broken.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(BlindlensError, match="not a readable prior"):
+        load_prior(str(tmp_path / "broken.safetensors"))

@@ -1,0 +1,89 @@
+"""Every kernel through the same test: its draws have the target's moments; a broken kernel must fail it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blindlens.sampler.diffusion import reverse_sde
+from blindlens.sampler.kernels import Mixture, init, jump, metropolis, rotate
+
+D = 3
+FACTOR = jnp.linalg.cholesky(jnp.array([[2.0, 0.6, 0.0], [0.6, 1.0, -0.3], [0.0, -0.3, 0.5]]))
+SKEW = 0.4
+
+
+def log_density(position):
+    """A banana: correlated normals with the last one bent by the square of the first."""
+    z = jax.scipy.linalg.solve_triangular(FACTOR, position, lower=True)
+    return -jnp.sum(z.at[2].add(-SKEW * (z[0] ** 2 - 1)) ** 2) / 2
+
+
+def exact(key, n):
+    z = jax.random.normal(key, (n, D))
+    return z.at[:, 2].add(SKEW * (z[:, 0] ** 2 - 1)) @ FACTOR.T
+
+
+MIXTURE = Mixture(
+    jnp.zeros((2, D)), jnp.stack([FACTOR * 1.2, FACTOR * 2]), jnp.log(jnp.array([0.7, 0.3]))
+)
+KERNELS = {
+    "rotate": lambda key, s: rotate(key, s, log_density, jnp.zeros(D), 1.1 * FACTOR, jnp.asarray(0.9)),
+    "jump": lambda key, s: jump(key, s, log_density, MIXTURE),
+}
+
+
+def always_accepts(key, state):
+    proposal = init(state.position + 0.7 * jax.random.normal(key, (D,)), log_density)
+    proposal = proposal._replace(position=0.8 * proposal.position)
+    return metropolis(key, proposal, state, jnp.zeros(()))
+
+
+def z_scores(kernel, chains=2000, steps=60):
+    """Start chains in the exact distribution; moments after `steps` steps must still be the exact ones."""
+    start = exact(jax.random.key(1), chains)
+
+    def run(key, position):
+        def step(state, key):
+            return kernel(key, state)[0], None
+
+        return jax.lax.scan(step, init(position, log_density), jax.random.split(key, steps))[0].position
+
+    end = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(2), chains), start)
+    moments = lambda t: jnp.concatenate([t, t**2, t[:, :1] * t[:, 1:], t[:, :1] ** 2 * t[:, 2:]], 1)  # noqa: E731
+    truth = moments(exact(jax.random.key(3), 400_000))
+    got = moments(end)
+    return np.asarray((got.mean(0) - truth.mean(0)) / (got.std(0) / np.sqrt(chains)))
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_target_is_invariant(name):
+    assert np.abs(z_scores(KERNELS[name])).max() < 4
+
+
+def test_control_a_kernel_that_always_accepts_fails():
+    assert np.abs(z_scores(always_accepts)).max() > 8
+
+
+def test_rotation_by_a_right_angle_is_independent_of_a_gaussian_past():
+    gaussian = lambda p: -jnp.sum(jax.scipy.linalg.solve_triangular(FACTOR, p, lower=True) ** 2) / 2  # noqa: E731
+    state = init(jnp.full(D, 5.0), gaussian)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    angle = jnp.asarray(jnp.pi / 2)
+    step = jax.vmap(lambda k: rotate(k, state, gaussian, jnp.zeros(D), FACTOR, angle))
+    new, info = step(keys)
+    assert float(info.acceptance.min()) > 0.999
+    np.testing.assert_allclose(jnp.cov(new.position.T), FACTOR @ FACTOR.T, atol=0.15)
+    np.testing.assert_allclose(new.position.mean(0), 0, atol=0.1)
+
+
+def test_reverse_diffusion_draws_x_given_z():
+    """For x ~ N(0, s^2) the law of x | z is known; so is the wrong law that one denoiser step gives."""
+    s, rho, z = 1.5, 0.8, 0.9
+    denoise = lambda x, sigma: x * s**2 / (s**2 + sigma**2)  # noqa: E731
+    draw = lambda steps: reverse_sde(jax.random.key(0), denoise, jnp.full((200, 200), z), jnp.asarray(rho), steps)  # noqa: E731
+    mean, sd = z * s**2 / (s**2 + rho**2), s * rho / np.sqrt(s**2 + rho**2)
+    fine = np.asarray(draw(200))
+    assert abs(fine.mean() - mean) < 0.02 * sd + 4 * sd / 200
+    assert abs(fine.std() / sd - 1) < 0.02
+    assert np.asarray(draw(1)).std() < 0.2 * sd
