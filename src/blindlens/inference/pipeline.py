@@ -355,6 +355,8 @@ def collect(observation, prior, problem, config, fov, eta, x, a, stats, extra, p
         "prior": prior.name,
         "config": config.model_dump(mode="json"),
         "source_fov": fov,
+        "mass": list(problem.operator.lens.mass),
+        "warnings": [],
         "times": progress.times,
         **extra,
     }
