@@ -6,6 +6,8 @@ The centre is the one of least asymmetry, searched in steps of half a pixel, so 
 pixels onto pixels and nothing is interpolated.
 """
 
+import itertools
+
 import numpy as np
 from scipy.ndimage import uniform_filter
 
@@ -15,8 +17,8 @@ SUBPIXELS = 4  # per side, for the curve of growth
 BINS_PER_PIXEL = 10  # of the curve of growth
 PETROSIAN_RATIO = 0.2  # local over mean surface brightness at the Petrosian radius
 APERTURE = 1.5  # Petrosian radii within which the total flux is counted
-SEARCH = 6  # half-pixels either way in the search for the centre
-CHUNK = 128  # images at a time
+SEARCH = ((3, 2), (1, 1))  # for the centre: steps either way and half-pixels a step, coarse then fine
+CHUNK = 32  # images at a time
 
 
 def structure(images):
@@ -123,10 +125,11 @@ def _least_asymmetry(images, start, aperture):
     padded = np.pad(images, ((0, 0), (n, n), (n, n)))
     rows = np.arange(m)[:, None, None]
     here = np.arange(n)
-    best, centre = np.full(m, np.inf), start.copy()
-    for dy in range(-SEARCH, SEARCH + 1):
-        for dx in range(-SEARCH, SEARCH + 1):
-            c = start + (dy, dx)
+    best, centre = np.full(m, np.inf), start
+    for steps, size in SEARCH:
+        middle = centre
+        for dy, dx in itertools.product(range(-steps, steps + 1), repeat=2):
+            c = middle + (dy * size, dx * size)
             turned = padded[rows, (c[:, 0, None] - here + n)[:, :, None], (c[:, 1, None] - here + n)[:, None, :]]
             a = (np.abs(images - turned) * weight).sum((1, 2)) / (2 * flux)
             better = a < best
