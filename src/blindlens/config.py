@@ -36,7 +36,7 @@ class InitialiseConfig(Stage):
     keep: int = Field(4, ge=1, description="distinct modes kept")
     rank: int = Field(40, ge=1, description="eigen-galaxies of the cheap evidence")
     tail: float = Field(1.0, gt=0, description="eigen-galaxies are dropped once the variance left is below this, in noise units")
-    most_rank: int = Field(640, ge=1, description="eigen-galaxies that follow the lens at the most")
+    most_rank: int = Field(384, ge=1, description="eigen-galaxies that follow the lens at the most")
     within: float = Field(30.0, gt=0, description="modes this many nats below the best are dropped")
 
 
@@ -68,6 +68,7 @@ class RunConfig(Stage):
     source_fov: float | None = Field(None, gt=0, description="source field in arcsec; null: chosen from the data")
     flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
     lens_light: Literal["none", "mge"] = "none"
+    bin: int = Field(1, ge=1, description="pixels a side that are averaged into one before anything else")
     supersampling: int = Field(2, ge=1, description="rays per image pixel and side")
     surrogate: str = Field("galaxy-gaussian", description="Gaussian prior that carries the source along, for others")
     draws: int = Field(64, ge=1, description="draws per chain")

@@ -9,12 +9,16 @@ from blindlens.errors import BlindlensError
 from blindlens.prior import GaussianPrior, load_prior, shipped
 
 
-@pytest.fixture(scope="module")
-def prior():
+def make(delta):
     r, k = np.linspace(0, 1.5, 40), np.arange(0, 4.0)
     return GaussianPrior.from_profiles(
-        8, r, np.exp(-r / 0.3), 0.1 + 0.5 * np.exp(-r / 0.4), k, 1 / (1 + k) ** 3, 10.0, 0.1, "test", delta=0.05
+        8, r, np.exp(-r / 0.3), 0.1 + 0.5 * np.exp(-r / 0.4), k, 1 / (1 + k) ** 3, 10.0, 0.1, "test", delta
     )
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return make(0.05)
 
 
 def covariance(prior):
@@ -24,7 +28,8 @@ def covariance(prior):
     )
 
 
-def test_basis_is_orthogonal_and_its_variance_is_the_envelope(prior):
+def test_basis_is_orthogonal_and_its_variance_is_the_envelope():
+    prior = make(1e-4)
     gram = np.asarray(prior.basis.T @ prior.basis)
     assert np.abs(gram - np.diag(np.diag(gram))).max() < 1e-5 * gram.max()
     r = np.hypot(*np.meshgrid(*[(np.arange(8) - 3.5) / 4] * 2))
@@ -69,14 +74,13 @@ def test_log_ratio(prior):
 
 def test_shipped_priors_load_at_other_sizes():
     assert "galaxy-gaussian" in shipped()
-    for n in (16, 32):
-        prior = load_prior("galaxy-gaussian", n)
-        assert prior.n == n and np.isfinite(np.asarray(prior.basis)).all()
+    prior = load_prior("galaxy-gaussian", 16)
+    assert prior.n == 16 and np.isfinite(np.asarray(prior.basis)).all()
 
 
 def test_errors(tmp_path):
     with pytest.raises(BlindlensError, match="there is no prior file"):
         load_prior("no-such-prior")
     (tmp_path / "broken.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(BlindlensError, match="not a readable prior"):
+    with pytest.raises(BlindlensError, match="not a readable blindlens file"):
         load_prior(str(tmp_path / "broken.safetensors"))

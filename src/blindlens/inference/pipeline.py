@@ -163,6 +163,7 @@ def infer(
     Raises BlindlensError when the data cannot be used or no start has a finite posterior.
     """
     config = config or RunConfig()
+    observation = observation.binned(config.bin) if config.bin > 1 else observation
     prior = load_prior(prior) if isinstance(prior, str) else prior
     lens = lens or LensModel(config.lens.mass, config.lens.ranges)
     progress = progress or Progress()

@@ -1,0 +1,88 @@
+"""The evidence, the source given the lens and their gradient against dense linear algebra in double precision."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blindlens.config import RunConfig
+from blindlens.inference.evidence import Evidence, climb, fisher
+from blindlens.inference.pipeline import build_problem
+from blindlens.inference.problem import condition, draw
+from blindlens.lens.mass import LensModel
+from blindlens.lens.simulate import simulate
+from blindlens.prior import GaussianPrior
+
+
+@pytest.fixture(scope="module")
+def system():
+    r, k = np.linspace(0, 1.5, 40), np.arange(0, 4.0)
+    prior = GaussianPrior.from_profiles(
+        10, r, 0.5 * np.exp(-r / 0.3), 0.05 + 0.3 * np.exp(-r / 0.4), k, 1 / (1 + k) ** 2, 10.0, 0.1, "test"
+    )
+    lens = LensModel()
+    x = prior.sample(jax.random.key(0), (1,))
+    (made,) = simulate(
+        jax.random.key(1), np.asarray(10.0 * x + 0.1), lens, shape=(14, 14), pixel_scale=0.4, fov=3.0, supersampling=2
+    )
+    config = RunConfig().replace(flux_scale=1.0, source_fov=3.0)
+    problem = build_problem(made.observation, prior, lens, config, 3.0)
+    truth = lens.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
+    return Evidence(problem, prior.basis, prior.mean), truth, prior, made
+
+
+def test_log_evidence_is_the_gaussian_of_the_data(system):
+    evidence, truth, prior, _ = system
+    b, H = (np.asarray(t, float) for t in evidence.problem.system(truth, evidence.basis, evidence.x0))
+    V = H.T @ H + np.eye(b.size)
+    sign, log_det = np.linalg.slogdet(V)
+    assert sign == 1
+    want = -(b @ np.linalg.solve(V, b) + log_det) / 2
+    assert abs(float(evidence.log_evidence(truth)) - want) < 2e-3 * abs(want) ** 0.5
+
+
+def test_system_is_linear_in_the_source(system):
+    """b - H c is the whitened residual of the source x0 + basis c."""
+    evidence, truth, prior, made = system
+    c = jax.random.normal(jax.random.key(4), (evidence.basis.shape[1],))
+    b, H = evidence.problem.system(truth, evidence.basis, evidence.x0)
+    x, a = evidence.unpack(c)
+    np.testing.assert_allclose(b - c @ H, evidence.problem.residual(truth, x, a).ravel(), atol=2e-3)
+
+
+def test_draws_given_the_lens(system):
+    evidence, truth, _, _ = system
+    b, H = evidence.problem.system(truth, evidence.basis, evidence.x0)
+    _, c, L = condition(b, H)
+    draws = jax.vmap(lambda k: draw(k, c, L))(jax.random.split(jax.random.key(0), 40_000))
+    want = np.linalg.inv(np.eye(len(c)) + np.asarray(H, float) @ np.asarray(H, float).T)
+    sd = np.sqrt(np.diag(want))
+    assert np.abs(np.asarray(draws.std(0)) / sd - 1).max() < 0.03
+    assert np.abs(np.asarray(draws.mean(0) - c) / sd).max() < 0.03
+    assert np.abs(sd - 1).max() > 0.5  # control: the prior's widths would fail
+
+
+def test_gradient_of_the_evidence_against_plain_differentiation(system):
+    evidence, truth, _, _ = system
+    b, H = evidence.problem.system(truth, evidence.basis, evidence.x0)
+
+    def plain(b, H):
+        L = jnp.linalg.cholesky(H @ H.T + jnp.eye(H.shape[0]))
+        w = jax.scipy.linalg.solve_triangular(L, H @ b, lower=True)
+        return -(b @ b - w @ w) / 2 - jnp.sum(jnp.log(jnp.diagonal(L)))
+
+    with jax.enable_x64(True):
+        b, H = jnp.asarray(np.asarray(b, float)), jnp.asarray(np.asarray(H, float))
+        ours = jax.grad(lambda b, H: condition(b, H)[0], (0, 1))(b, H)
+        for got, want in zip(ours, jax.grad(plain, (0, 1))(b, H), strict=True):
+            np.testing.assert_allclose(got, want, atol=1e-8 * float(jnp.abs(want).max()))
+
+
+def test_climb_ends_at_a_maximum_near_the_truth(system):
+    evidence, truth, _, _ = system
+    start = truth + 0.02 * jax.random.normal(jax.random.key(3), truth.shape)
+    end = jax.jit(lambda e: climb(evidence, e, 15))(start)
+    F, _ = fisher(evidence, end)
+    z = np.linalg.cholesky(np.asarray(F, float)).T @ np.asarray(end - truth, float)
+    assert float(evidence.log_posterior(end)) > float(evidence.log_posterior(start))
+    assert z @ z < 50  # 12 degrees of freedom
