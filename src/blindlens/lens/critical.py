@@ -25,4 +25,6 @@ def critical_lines(model: LensModel, p: dict[str, Array], half_width: float, n: 
 def caustics(model: LensModel, p: dict[str, Array], half_width: float, n: int = 400) -> list[np.ndarray]:
     """The critical lines mapped to the source plane, (k, 2) in arcsec, relative to the optical axis."""
     lines = critical_lines(model, p, half_width, n)
-    return [np.stack(model.ray_shoot(p, jnp.asarray(k[:, 0]), jnp.asarray(k[:, 1])), -1) for k in lines]
+    x, y = jnp.asarray(np.concatenate([*lines, np.empty((0, 2))]).T)
+    source = np.stack(jax.jit(model.ray_shoot)(p, x, y), -1)
+    return np.split(source, np.cumsum([len(k) for k in lines])[:-1]) if lines else []

@@ -29,39 +29,38 @@ def series_terms(q: float, t: float = 1.2, tolerance: float = 1e-10) -> int:
     while size / (1 - f) > tolerance:
         n += 1
         size *= f * (2 * n - 2 + t) / (2 * n + 2 - t)
-    return max(n - 1, 0)
+    return max(n - 1, 1)
 
 
-def _series(wr: Array, wi: Array, t: Array, terms: int, tangents: bool):
-    """S(w) by Horner's rule, with dS/dw and dS/dt when asked for; complex numbers as pairs.
-
-    t keeps its own shape, so that the coefficients are not worked out (and its gradient not stored) ray by ray.
-    """
-    shape = jnp.broadcast_shapes(jnp.shape(wr), jnp.shape(t))
-    sr, si = jnp.ones(shape, wr.dtype), jnp.zeros(shape, wr.dtype)
-    dr = di = er = ei = si
-    for n in range(terms, 0, -1):
-        a = (2 * n - 2 + t) / (2 * n + 2 - t)
-        pr, pi = wr * sr - wi * si, wr * si + wi * sr
-        if tangents:
-            b = 4 * n / (2 * n + 2 - t) ** 2
-            er, ei = b * pr + a * (wr * er - wi * ei), b * pi + a * (wr * ei + wi * er)
-            dr, di = a * (sr + wr * dr - wi * di), a * (si + wr * di + wi * dr)
-        sr, si = 1 + a * pr, a * pi
-    return (sr, si, dr, di, er, ei) if tangents else (sr, si)
+def _at(coefficients: Array, wr: Array, wi: Array) -> tuple[Array, Array]:
+    """sum_n c_n w^n for real c_n, leading axis n, by b_n = c_n + 2 Re(w) b_(n+1) - |w|^2 b_(n+2): no complex products."""
+    twice, square = 2 * wr, wr**2 + wi**2
+    b1 = b2 = jnp.zeros_like(wr)
+    for c in reversed(coefficients[1:]):
+        b1, b2 = c + twice * b1 - square * b2, b1
+    return coefficients[0] + wr * b1 - square * b2, wi * b1
 
 
-# Derivatives by hand: differentiating the loop would keep every partial sum of every ray for the backward pass.
+def _coefficients(t: Array, terms: int) -> tuple[Array, Array, Array]:
+    """Of S, dS/dw and dS/dt as polynomials in w, (terms + 1 or terms, *t.shape)."""
+    n = jnp.arange(1, terms + 1, dtype=jnp.result_type(t, float)).reshape(-1, *[1] * jnp.ndim(t))
+    up, down = 2 * n - 2 + t, 2 * n + 2 - t
+    one = jnp.ones((1, *jnp.shape(t)))
+    c = jnp.concatenate([one, jnp.cumprod(up / down, 0)])
+    return c, n * c[1:], c * jnp.concatenate([0 * one, jnp.cumsum(1 / up + 1 / down, 0)])
+
+
+# Derivatives by hand: differentiating the sum would keep every partial sum of every ray for the backward pass.
 @partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _angular_sum(wr: Array, wi: Array, t: Array, terms: int) -> tuple[Array, Array]:
-    return _series(wr, wi, t, terms, False)
+    return _at(_coefficients(t, terms)[0], wr, wi)
 
 
 @_angular_sum.defjvp
 def _angular_sum_jvp(terms, primals, tangents):
-    (wr, wi, t), (vr, vi, s) = primals, tangents
-    sr, si, dr, di, er, ei = _series(wr, wi, t, terms, True)
-    return (sr, si), (dr * vr - di * vi + er * s, dr * vi + di * vr + ei * s)
+    (wr, wi, t), (vr, vi, dt) = primals, tangents
+    (sr, si), (dr, di), (er, ei) = (_at(c, wr, wi) for c in _coefficients(t, terms))
+    return (sr, si), (dr * vr - di * vi + er * dt, dr * vi + di * vr + ei * dt)
 
 
 def epl(p: Params, x: Array, y: Array, terms: int) -> tuple[Array, Array]:
