@@ -27,53 +27,53 @@ class LensConfig(Stage):
 class InitialiseConfig(Stage):
     """The cold start: prior draws ranked, the best climb while the noise is annealed, distinct modes are polished."""
 
-    draws: int = Field(2000, ge=1, description="lenses drawn from the prior")
-    starts: int = Field(16, ge=1, description="of these, the best climb")
-    noise: float = Field(10.0, ge=1, description="the noise is first multiplied by this")
-    steps: int = Field(150, ge=1, description="ascent steps")
-    rate: float = Field(0.1, gt=0, description="step size in normal coordinates")
-    polish_steps: int = Field(20, ge=1, description="Levenberg-Marquardt steps with the full evidence")
-    keep: int = Field(4, ge=1, description="distinct modes kept")
-    rank: int = Field(40, ge=1, description="eigen-galaxies of the cheap evidence")
-    tail: float = Field(1.0, gt=0, description="eigen-galaxies are dropped once the variance left is below this, in noise units")
-    most_rank: int = Field(384, ge=1, description="eigen-galaxies that follow the lens at the most")
-    within: float = Field(30.0, gt=0, description="modes this many nats below the best are dropped")
+    draws: int = Field(default=2000, ge=1, description="lenses drawn from the prior")
+    starts: int = Field(default=16, ge=1, description="of these, the best climb")
+    noise: float = Field(default=10.0, ge=1, description="the noise is first multiplied by this")
+    steps: int = Field(default=150, ge=1, description="ascent steps")
+    rate: float = Field(default=0.1, gt=0, description="step size in normal coordinates")
+    polish_steps: int = Field(default=20, ge=1, description="Levenberg-Marquardt steps with the full evidence")
+    keep: int = Field(default=4, ge=1, description="distinct modes kept")
+    rank: int = Field(default=40, ge=1, description="eigen-galaxies of the cheap evidence")
+    tail: float = Field(default=1.0, gt=0, description="eigen-galaxies are dropped once the variance left is below this, in noise units")
+    most_rank: int = Field(default=384, ge=1, description="eigen-galaxies that follow the lens at the most")
+    within: float = Field(default=30.0, gt=0, description="modes this many nats below the best are dropped")
 
 
 class SplitGibbsConfig(Stage):
     """The default joint sampler."""
 
-    warmup: int = Field(100, ge=1, description="sweeps before the first draw")
-    thin: int = Field(2, ge=1, description="sweeps per draw")
-    lens_steps: int = Field(4, ge=1, description="local lens moves a sweep; one jump between modes follows them")
-    source_steps: int = Field(4, ge=0, description="surrogate redraws of the source a sweep, for non-Gaussian priors")
-    diffusion_steps: int = Field(16, ge=1, description="network calls of x | z, for non-Gaussian priors")
-    bias: float = Field(0.02, gt=0, description="rho^2 lambda_max(A A^T) at the last rho: relative excess of the noise")
-    hottest: float = Field(10.0, ge=1, description="the warm-up's first rho over its last")
-    cg_tolerance: float = Field(1e-4, gt=0, description="of z | x, l")
-    cg_steps: int = Field(100, ge=1, description="of z | x, l, at the most")
+    warmup: int = Field(default=100, ge=1, description="sweeps before the first draw")
+    thin: int = Field(default=2, ge=1, description="sweeps per draw")
+    lens_steps: int = Field(default=4, ge=1, description="local lens moves a sweep; one jump between modes follows them")
+    source_steps: int = Field(default=4, ge=0, description="surrogate redraws of the source a sweep, for non-Gaussian priors")
+    diffusion_steps: int = Field(default=16, ge=1, description="network calls of x | z, for non-Gaussian priors")
+    bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T) at the last rho: relative excess of the noise")
+    hottest: float = Field(default=10.0, ge=1, description="the warm-up's first rho over its last")
+    cg_tolerance: float = Field(default=1e-4, gt=0, description="of z | x, l")
+    cg_steps: int = Field(default=100, ge=1, description="of z | x, l, at the most")
 
 
 class EvidenceConfig(Stage):
     """The exact oracle for a Gaussian prior: NUTS on the evidence, then the source given the lens."""
 
-    warmup: int = Field(300, ge=1, description="NUTS steps that adapt step size and mass matrix")
+    warmup: int = Field(default=300, ge=1, description="NUTS steps that adapt step size and mass matrix")
 
 
 class RunConfig(Stage):
     """One run of `infer`."""
 
     method: Literal["split_gibbs", "evidence"] = "split_gibbs"
-    prior: str = Field("galaxy-gaussian", description="a prior's name in the package, or a path")
-    source_fov: float | None = Field(None, gt=0, description="source field in arcsec; null: chosen from the data")
+    prior: str = Field(default="galaxy-gaussian", description="a prior's name in the package, or a path")
+    source_fov: float | None = Field(default=None, gt=0, description="source field in arcsec; null: chosen from the data")
     flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
     lens_light: Literal["none", "mge"] = "none"
-    bin: int = Field(1, ge=1, description="pixels a side that are averaged into one before anything else")
-    supersampling: int = Field(2, ge=1, description="rays per image pixel and side")
-    surrogate: str = Field("galaxy-gaussian", description="Gaussian prior that carries the source along, for others")
-    draws: int = Field(64, ge=1, description="draws per chain")
-    chains: int = Field(4, ge=1)
-    seed: int = Field(0, ge=0)
+    bin: int = Field(default=1, ge=1, description="pixels a side that are averaged into one before anything else")
+    supersampling: int = Field(default=2, ge=1, description="rays per image pixel and side")
+    surrogate: str = Field(default="galaxy-gaussian", description="Gaussian prior that carries the source along, for others")
+    draws: int = Field(default=64, ge=1, description="draws per chain")
+    chains: int = Field(default=4, ge=1)
+    seed: int = Field(default=0, ge=0)
     lens: LensConfig = LensConfig()
     initialise: InitialiseConfig = InitialiseConfig()
     split_gibbs: SplitGibbsConfig = SplitGibbsConfig()

@@ -1,14 +1,15 @@
 """One plane of a FITS file: which extension, which pixel scale, and what is wrong when it cannot be read."""
 
+import gzip
+import io
 import warnings
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy import units
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 
 from .errors import BlindlensError
 
@@ -19,14 +20,14 @@ NAMES = {
     "mask": ("MASK",),
 }
 WCS_CARDS = ("CTYPE", "CRVAL", "CRPIX", "CUNIT", "CDELT", "CD", "PC", "CROTA", "RADESYS", "EQUINOX")
-READ_ERRORS = (OSError, ValueError, TypeError, EOFError, KeyError, IndexError, zlib.error, AstropyUserWarning)
+READ_ERRORS = (OSError, ValueError, TypeError, EOFError, KeyError, IndexError, zlib.error)
 
 
 class Plane(NamedTuple):
     """An image and its header, the primary header's cards beneath its own."""
 
     data: np.ndarray
-    header: fits.Header
+    header: dict[str, Any]
 
     def wcs_cards(self) -> dict:
         """The cards that place the image on the sky."""
@@ -43,19 +44,28 @@ def read_plane(path: str | Path, role: str, alone: bool = True) -> Plane | None:
     if not Path(path).is_file():
         raise BlindlensError(f"there is no file {path}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", ".*truncated.*", AstropyUserWarning)
-            with fits.open(path, memmap=False) as hdus:
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always")
+            with fits.open(_unpacked(Path(path)), memmap=False) as hdus:
                 plane = _choose(hdus, role, alone or role == "image")
     except READ_ERRORS as error:
         raise BlindlensError(f"{path} is not a readable FITS file ({_first_line(error)}); download it again") from None
+    damage = [str(w.message) for w in complaints if "truncated" in str(w.message) or "corrupted" in str(w.message)]
+    if damage and (plane is None or "truncated" in damage[0]):  # bytes after the last extension do no harm
+        raise BlindlensError(f"{path} is not a readable FITS file (truncated or corrupted); download it again")
     if plane is None and (alone or role == "image"):
         raise BlindlensError(f"{path} holds no two-dimensional {role}; give a file with one")
     return plane
 
 
-def _choose(hdus: fits.HDUList, role: str, any_name: bool) -> Plane | None:
+def _unpacked(path: Path) -> Path | io.BytesIO:
+    """The path, or the content of a gzip file: astropy takes a broken one for a shorter one."""
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return io.BytesIO(gzip.decompress(path.read_bytes())) if packed else path
+
+
+def _choose(hdus: Any, role: str, any_name: bool) -> Plane | None:
     others = {name for key, names in NAMES.items() if key != role for name in names}
     named = [hdu for name in NAMES[role] for hdu in hdus if hdu.name.upper() == name]
     spare = [hdu for hdu in hdus if hdu.name.upper() not in others] if any_name else []
@@ -64,13 +74,11 @@ def _choose(hdus: fits.HDUList, role: str, any_name: bool) -> Plane | None:
             continue
         data = np.asarray(hdu.data)
         if sum(n > 1 for n in data.shape) <= 2 or hdu in named:
-            header = hdus[0].header.copy()
-            header.update(hdu.header)
-            return Plane(data.astype(np.float64), header)
+            return Plane(data.astype(np.float64), dict(hdus[0].header) | dict(hdu.header))
     return None
 
 
-def pixel_scale_of(header: fits.Header, given: float | None, path: str | Path) -> tuple[float, tuple[str, ...]]:
+def pixel_scale_of(header: dict[str, Any], given: float | None, path: str | Path) -> tuple[float, tuple[str, ...]]:
     """(arcsec per pixel, notes) from the WCS, then PIXSCALE or PIXSCAX, then `given`."""
     found = _from_wcs(header, path) or _from_keywords(header, path)
     if given is not None:
@@ -84,7 +92,7 @@ def pixel_scale_of(header: fits.Header, given: float | None, path: str | Path) -
     return found, ()
 
 
-def _from_wcs(header: fits.Header, path: str | Path) -> float | None:
+def _from_wcs(header: dict[str, Any], path: str | Path) -> float | None:
     """From CD, PC or CDELT, if CTYPE or CUNIT says that the axes are angles on the sky."""
     ctype = str(header.get("CTYPE1", "")).upper()
     cunit = str(header.get("CUNIT1", "")).strip()
@@ -101,10 +109,11 @@ def _from_wcs(header: fits.Header, path: str | Path) -> float | None:
         matrix = np.diag([float(header["CDELT1"]), float(header.get("CDELT2", header["CDELT1"]))]) @ np.array(pc)
     else:
         return None
-    return _square(*(np.linalg.norm(np.array(matrix), axis=0) * unit), path)
+    x, y = np.linalg.norm(np.array(matrix), axis=0) * unit
+    return _square(x, y, path)
 
 
-def _from_keywords(header: fits.Header, path: str | Path) -> float | None:
+def _from_keywords(header: dict[str, Any], path: str | Path) -> float | None:
     """From PIXSCALE, or PIXSCAX and PIXSCAY, in arcsec."""
     if "PIXSCALE" in header:
         return _square(header["PIXSCALE"], header["PIXSCALE"], path)
@@ -113,7 +122,7 @@ def _from_keywords(header: fits.Header, path: str | Path) -> float | None:
     return None
 
 
-def _square(x: float, y: float, path: str | Path) -> float:
+def _square(x: Any, y: Any, path: str | Path) -> float:
     try:
         x, y = float(x), float(y)
     except (TypeError, ValueError):

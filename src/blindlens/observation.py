@@ -44,7 +44,9 @@ class Observation:
         given = np.ones(image.shape, bool) if self.mask is None else _native(self.mask, "mask") != 0
         for array, what in ((noise, "noise map"), (given, "mask")):
             if array.shape != image.shape:
-                raise BlindlensError(f"the {what} has shape {array.shape} but the image {image.shape}; give matching ones")
+                raise BlindlensError(
+                    f"the {what} has shape {array.shape} but the image {image.shape}; give matching ones"
+                )
         if not (np.isfinite(self.pixel_scale) and self.pixel_scale > 0):
             raise BlindlensError(f"the pixel scale must be a positive number of arcsec, not {self.pixel_scale}")
         if not np.isfinite(image).any():
@@ -55,7 +57,9 @@ class Observation:
             good &= noise < HOPELESS * np.quantile(noise[good], 0.1)
         mask = given & good
         if not mask.any():
-            raise BlindlensError("no pixel is left after masking; check the noise map and that the mask is 1 where used")
+            raise BlindlensError(
+                "no pixel is left after masking; check the noise map and that the mask is 1 where used"
+            )
         notes = list(psf_notes)
         if bad := int(np.sum(given & ~good)):
             notes.append(f"{bad} of {mask.size} pixels masked: not finite, or noise <= 0, or absurdly large")
@@ -91,7 +95,9 @@ class Observation:
         impossible (an odd number of pixels and an even k).
         """
         if k < 1 or any(n % 2 and k % 2 == 0 for n in self.shape):
-            raise BlindlensError(f"an image of {self.shape} pixels cannot be binned by {k} about its centre; use an odd k")
+            raise BlindlensError(
+                f"an image of {self.shape} pixels cannot be binned by {k} about its centre; use an odd k"
+            )
 
         def blocks(array: np.ndarray) -> np.ndarray:
             ny, nx = (_padded(n, k) for n in array.shape)

@@ -1,6 +1,7 @@
 """Draws of lens and source with the data they explain, in ArviZ's schema; derived quantities; netCDF."""
 
 import datetime
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import __version__
 from .check.convergence import convergence_warnings, ess, r_hat
 from .errors import BlindlensError
 from .observation import Observation
@@ -88,7 +88,7 @@ class Posterior:
         tree.attrs = {
             "format": FORMAT,
             "inference_library": "blindlens",
-            "inference_library_version": __version__,
+            "inference_library_version": importlib.metadata.version("blindlens"),
             "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "name": observation.name,
             "pixel_scale": scale,
@@ -110,12 +110,12 @@ class Posterior:
     @property
     def attrs(self) -> dict[str, Any]:
         """Attributes, JSON ones decoded."""
-        return {key: _decoded(value) for key, value in self.tree.attrs.items()}
+        return {str(key): _decoded(value) for key, value in self.tree.attrs.items()}
 
     def image(self, name: str) -> np.ndarray:
         """A data-shaped image: "image" (observed), "noise", "mask", "model", "lens_light" where modelled."""
         group = {"image": "observed_data", "noise": "constant_data", "mask": "constant_data"}.get(name, "model")
-        return self.tree[group]["image" if name == "model" else name].values
+        return self.tree[group].to_dataset()["image" if name == "model" else name].values
 
     def mean(self) -> dict[str, float]:
         """Posterior means of the parameters, circular for orientations."""
@@ -134,7 +134,7 @@ class Posterior:
         """
         draws = {str(k): unwrapped(str(k), v.values) for k, v in self.lens.items()}
         attrs = self.attrs
-        stats = self.tree["sample_stats"]
+        stats = self.tree["sample_stats"].to_dataset()
         chi2 = float(stats["chi2_per_pixel"].mean()) if "chi2_per_pixel" in stats else None
         return {
             "name": attrs["name"],
@@ -154,10 +154,14 @@ class Posterior:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write netCDF atomically; the source is compressed."""
+        """Write netCDF atomically; the source is compressed.
+
+        The file is first made in memory: on a full disk the HDF5 library ends the whole process.
+        """
         encoding = {"/posterior": {"source": {"zlib": True, "complevel": 4, "shuffle": True}}}
+        content = self.tree.to_netcdf(engine="h5netcdf", encoding=encoding)
         with atomic_write(path) as temporary:
-            self.tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+            temporary.write_bytes(content)
 
     @staticmethod
     def load(path: str | Path) -> "Posterior":

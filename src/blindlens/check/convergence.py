@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from arviz_stats.base.array import array_stats
 import numpy as np
+from arviz_stats.base.array import array_stats
 
 R_HAT_LIMIT = 1.05
 
@@ -17,7 +17,7 @@ def r_hat(draws: np.ndarray) -> float:
 
 
 def ess(draws: np.ndarray) -> float:
-    """Bulk effective sample size of draws (chain, draw); NaN for fewer than 4 draws; their number where all are equal."""
+    """Bulk effective sample size of draws (chain, draw); NaN for fewer than 4; their number if all are equal."""
     return _statistic(array_stats.ess, draws, float(np.size(draws)))
 
 

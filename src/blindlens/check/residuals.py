@@ -34,8 +34,12 @@ def residual_warnings(posterior: Posterior) -> list[str]:
         words.append(f"chi2 per pixel of the mean model is {chi2:.2f}: the noise map is too large, or noise is fitted")
     r, sd = neighbour_correlation(residual)
     if r > max(0.05, 5 * sd):
-        words.append(f"residuals of neighbouring pixels correlate by {r:.2f}: structure is left over, or noise is correlated")
+        words.append(
+            f"residuals of neighbouring pixels correlate by {r:.2f}: structure is left over, or noise is correlated"
+        )
     far = int(np.sum(np.abs(residual) > 6))
     if far:
-        words.append(f"{far} of {n} pixels lie more than 6 sigma from the model: look at the residual map, mask artefacts")
+        words.append(
+            f"{far} of {n} pixels lie more than 6 sigma from the model: look at the residual map, mask artefacts"
+        )
     return words

@@ -24,7 +24,7 @@ def report_figure(posterior: Posterior, warnings: list[str] | None = None) -> Fi
     panel shows the data without it. `warnings` default to those of the posterior's summary.
     """
     summary = posterior.summary()
-    warnings = summary["warnings"] if warnings is None else warnings
+    words: list[str] = summary["warnings"] if warnings is None else warnings
     light = "lens_light" in posterior.tree["model"]
     columns = 4 if light else 3
     figure = Figure(figsize=(4.4 * columns, 8.2), layout="constrained")
@@ -35,7 +35,10 @@ def report_figure(posterior: Posterior, warnings: list[str] | None = None) -> Fi
     image, model = (np.where(used, posterior.image(k), np.nan) for k in ("image", "model"))
     sigma = float(np.median(posterior.image("noise")[used]))
     stretch = AsinhNorm(2 * sigma, -2 * sigma, max(float(np.nanquantile(image, 0.9995)), 5 * sigma))
-    panels = [("data, critical lines", image, stretch, LIGHT), ("mean model", model, stretch, LIGHT)]
+    panels: list[tuple[str, np.ndarray, Normalize, str]] = [
+        ("data, critical lines", image, stretch, LIGHT),
+        ("mean model", model, stretch, LIGHT),
+    ]
     if light:
         arcs = image - posterior.image("lens_light")
         peak = max(float(np.nanquantile(model - posterior.image("lens_light"), 0.9995)), 5 * sigma)
@@ -61,7 +64,7 @@ def report_figure(posterior: Posterior, warnings: list[str] | None = None) -> Fi
         picture(axes, values, (-side, side, -side, side), norm, colours, title)
         if column == 0:
             overlay(axes, caustic, "white")
-    _table(figure.add_subplot(grid[1, 2:]), summary, warnings, width=62 if columns == 3 else 115)
+    _table(figure.add_subplot(grid[1, 2:]), summary, words, width=62 if columns == 3 else 115)
     figure.suptitle(summary["name"])
     return figure
 
@@ -84,11 +87,18 @@ def overlay(axes: Axes, lines: list[np.ndarray], colour: str) -> None:
 def lens_lines(posterior: Posterior) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Critical lines, and caustics relative to the source position, of the posterior mean lens; arcsec."""
     mean = posterior.mean()
-    model = LensModel(tuple(posterior.attrs["mass"]), {"q": (min(0.6, 0.9 * mean["q"]), 1.0)})
+    model = LensModel(mass_components(set(mean)), {"q": (min(0.6, 0.9 * mean["q"]), 1.0)})
     p = {name: jnp.asarray(value) for name, value in mean.items()}
     half = max(posterior.image("image").shape) * posterior.attrs["pixel_scale"] / 2
     centre = np.array([mean["xs"], mean["ys"]])
     return critical_lines(model, p, half), [line - centre for line in caustics(model, p, half)]
+
+
+def mass_components(names: set[str]) -> tuple[str, ...]:
+    """The components of a LensModel with parameters of these names."""
+    orders = sorted(int(name[2:]) for name in names if name.startswith("a_") and name[2:].isdigit())
+    shear = ("shear",) if "gamma_1" in names else ()
+    return ("epl" if "t" in names else "sie", *shear, *(f"multipole{m}" for m in orders))
 
 
 def corner_figure(posterior: Posterior, truths: dict[str, float] | None = None) -> Figure:
@@ -129,7 +139,8 @@ def corner_figure(posterior: Posterior, truths: dict[str, float] | None = None) 
     edge, top = 0.9 / size, 1 - 0.5 / size
     figure.subplots_adjust(left=edge, bottom=edge, right=1 - 0.15 / size, top=top, wspace=0.06, hspace=0.06)
     grid = np.array(figure.axes).reshape(len(free), len(free))
-    for i, (name, d) in enumerate(free.items()):
+    for i, d in enumerate(free.values()):
+        grid[i, i].autoscale(axis="y")  # of all chains, not of the last one
         grid[i, i].set_title(value_with_error(d.mean(), d.std()), fontsize=8)
         grid[-1, i].xaxis.set_label_coords(0.5, -0.42)
         grid[i, 0].yaxis.set_label_coords(-0.42, 0.5)

@@ -33,7 +33,7 @@ def symbol(name: str) -> str:
 
 
 def value_with_error(mean: float, sd: float) -> str:
-    """"0.7012 ± 0.0031": two significant digits of the standard deviation; a fixed value has none."""
+    """ "0.7012 ± 0.0031": two significant digits of the standard deviation; a fixed value has none."""
     if not sd > 0:
         return f"{mean:.6g} (fixed)"
     digits = 1 - math.floor(math.log10(sd))
@@ -50,6 +50,7 @@ def verdict(summary: dict[str, Any], warnings: list[str], width: int) -> str:
         f"$\\chi^2$ per pixel {summary['chi2_per_pixel']:.3f} over {summary['pixels_used']} pixels",
         f"{summary['chains']} chains of {summary['draws']} draws, prior {summary['prior']}, {seconds:.0f} s",
     ]
-    for words in warnings:
-        lines.append(textwrap.fill(f"! {words}", width, subsequent_indent="   "))
-    return "\n".join(lines if warnings else [*lines, "No warnings: the chains agree and the residuals look like noise."])
+    lines += [textwrap.fill(f"! {words}", width, subsequent_indent="   ") for words in warnings]
+    if not warnings:
+        lines.append(textwrap.fill("No warnings: the chains agree, the residuals look like noise.", width))
+    return "\n".join(lines)
