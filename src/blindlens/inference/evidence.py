@@ -1,18 +1,15 @@
 """The exact oracle: with a Gaussian prior the source integrates out and 12 numbers remain.
 
 p(y | l) = N(y~; A~ mu, A~ S A~^T + I)  (Suyu et al. 2006, generalised to any Gaussian prior and linear lens light);
-x | l, y is Gaussian. The lens posterior is then sampled by NUTS from every mode found, or by tempered sequential
-Monte Carlo from the prior (Del Moral et al. 2006), which needs no start and finds modes by itself.
+x | l, y is Gaussian. The lens posterior is then sampled by NUTS from the modes found.
 """
 
 from typing import NamedTuple
 
 import blackjax
-import blackjax.smc.resampling as resampling
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from blackjax.smc import extend_params
 from jax import Array
 
 from .problem import Problem, condition, draw
@@ -125,46 +122,3 @@ def nuts(key: Array, evidence: Evidence, mode: Mode, warmup: int, draws: int) ->
     eta = mode.eta + zeta @ mode.factor.T
     return eta, {"log_posterior": logp, "acceptance": acceptance, "divergent": divergent}
 
-
-def smc(key: Array, evidence: Evidence, particles: int, moves: int = 4, batch: int = 32) -> tuple[Array, Array, int]:
-    """Adaptive tempered SMC from the prior N(0, I) to the lens posterior.
-
-    Returns particles eta (particles, d), the log-evidence log p(y) (same constant as `log_evidence`), and the number of
-    temperatures. Mutation: blackjax's HMC, its step and mass matrix set from the particles' spread.
-    """
-    d = evidence.problem.space.size
-    log_prior = lambda eta: -jnp.sum(eta**2) / 2  # noqa: E731
-    first, key = jax.random.split(key)
-    position = jax.random.normal(first, (particles, d))
-
-    @jax.jit
-    def advance(key, state, covariance):
-        algorithm = blackjax.adaptive_tempered_smc(
-            log_prior,
-            evidence.log_evidence,
-            blackjax.additive_step_random_walk.build_kernel()
-            if moves == 0
-            else blackjax.hmc.build_kernel(),
-            blackjax.hmc.init,
-            extend_params(
-                {
-                    "step_size": 0.35,
-                    "inverse_mass_matrix": covariance,
-                    "num_integration_steps": 5,
-                }
-            ),
-            resampling.systematic,
-            target_ess=0.6,
-            num_mcmc_steps=moves,
-        )
-        return algorithm.step(key, state)
-
-    state = blackjax.smc.tempered.init(position)
-    log_z, temperatures = 0.0, 0
-    while float(state.tempering_param) < 1:
-        key, sub = jax.random.split(key)
-        spread = jnp.cov(state.particles.T) + 1e-8 * jnp.eye(d)
-        state, info = advance(sub, state, spread)
-        log_z += float(info.log_likelihood_increment)
-        temperatures += 1
-    return state.particles, jnp.asarray(log_z), temperatures

@@ -25,9 +25,9 @@ from ..progress import Progress
 from ..sampler.kernels import Mixture
 from ..storage import load_arrays, save_arrays
 from .evidence import Evidence, Mode, nuts
-from .initialise import find_modes, laplace_log_weights, polish
+from .initialise import distinct, find_modes, laplace_log_weights, polish
 from .problem import Problem
-from .split_gibbs import Chain, SplitGibbs, Tuning, gain_bound
+from .split_gibbs import Chain, SplitGibbs, SweepInfo, Tuning, gain_bound
 
 
 def build_problem(
@@ -110,8 +110,6 @@ def initialise(
         full = eqx.tree_at(lambda e: e.basis, full, prior.basis[:, :rank])
         modes = jax.tree.map(np.asarray, polish(full, modes.eta, stage.polish_steps))
         bar.advance()
-        from .initialise import distinct
-
         kept = distinct(modes.eta, modes.log_posterior, modes.factor, stage.keep, stage.within)
         bar.advance()
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[kept]), modes), fov
@@ -290,8 +288,6 @@ def _pack_block(thinned) -> dict[str, np.ndarray]:
 
 
 def _unpack_block(arrays: dict[str, np.ndarray]):
-    from .split_gibbs import SweepInfo
-
     trace = Chain(**{k[6:]: v for k, v in arrays.items() if k.startswith("chain.")})
     return trace, SweepInfo(**{k[5:]: v for k, v in arrays.items() if k.startswith("info.")})
 
