@@ -1,7 +1,7 @@
 """Fit the shipped Gaussian prior's profiles to galaxy images: python scripts/fit_gaussian_prior.py IMAGES.npz OUT.
 
-IMAGES.npz holds `images` (K, n, n), background-subtracted, peak 1, the galaxy at the centre. Fitted are the mean and the
-standard deviation in rings about the centre and the isotropic power spectrum of (x - mean) / sd, less the sky's white
+IMAGES.npz holds `images` (K, n, n), background-subtracted, peak 1, the galaxy at the centre. Fitted are the mean and
+the standard deviation in rings about the centre and the isotropic power spectrum of (x - mean) / sd, less the sky's white
 floor, which is read off the highest wavenumbers. Every image counts with each of its eight reflections and quarter
 turns, which the ring averages do by themselves.
 """

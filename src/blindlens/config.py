@@ -35,7 +35,7 @@ class InitialiseConfig(Stage):
     polish_steps: int = Field(default=20, ge=1, description="Levenberg-Marquardt steps with the full evidence")
     keep: int = Field(default=4, ge=1, description="distinct modes kept")
     rank: int = Field(default=40, ge=1, description="eigen-galaxies of the cheap evidence")
-    tail: float = Field(default=1.0, gt=0, description="eigen-galaxies are dropped once the variance left is below this, in noise units")
+    tail: float = Field(default=1.0, gt=0, description="variance in noise units that dropped eigen-galaxies hold")
     most_rank: int = Field(default=384, ge=1, description="eigen-galaxies that follow the lens at the most")
     within: float = Field(default=30.0, gt=0, description="modes this many nats below the best are dropped")
 
@@ -45,10 +45,10 @@ class SplitGibbsConfig(Stage):
 
     warmup: int = Field(default=100, ge=1, description="sweeps before the first draw")
     thin: int = Field(default=2, ge=1, description="sweeps per draw")
-    lens_steps: int = Field(default=4, ge=1, description="local lens moves a sweep; one jump between modes follows them")
-    source_steps: int = Field(default=4, ge=0, description="surrogate redraws of the source a sweep, for non-Gaussian priors")
+    lens_steps: int = Field(default=4, ge=1, description="local lens moves a sweep, before one jump")
+    source_steps: int = Field(default=4, ge=0, description="source redraws a sweep, other priors")
     diffusion_steps: int = Field(default=16, ge=1, description="network calls of x | z, for non-Gaussian priors")
-    bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T) at the last rho: relative excess of the noise")
+    bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T): excess noise at the last rho")
     hottest: float = Field(default=10.0, ge=1, description="the warm-up's first rho over its last")
     cg_tolerance: float = Field(default=1e-4, gt=0, description="of z | x, l")
     cg_steps: int = Field(default=100, ge=1, description="of z | x, l, at the most")
@@ -68,9 +68,9 @@ class RunConfig(Stage):
     source_fov: float | None = Field(default=None, gt=0, description="source field in arcsec; null: chosen from the data")
     flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
     lens_light: Literal["none", "mge"] = "none"
-    bin: int = Field(default=1, ge=1, description="pixels a side that are averaged into one before anything else")
+    bin: int = Field(default=1, ge=1, description="pixels a side averaged into one beforehand")
     supersampling: int = Field(default=2, ge=1, description="rays per image pixel and side")
-    surrogate: str = Field(default="galaxy-gaussian", description="Gaussian prior that carries the source along, for others")
+    surrogate: str = Field(default="galaxy-gaussian", description="Gaussian that carries the source along")
     draws: int = Field(default=64, ge=1, description="draws per chain")
     chains: int = Field(default=4, ge=1)
     seed: int = Field(default=0, ge=0)

@@ -141,10 +141,11 @@ class Store:
             plain = {key: np.asarray(value) for key, value in arrays.items()}
             save_arrays(self.folder / f"{name}.safetensors", plain, {"fingerprint": self.mark, **header})
 
-    def remove(self, *names: str) -> None:
-        for name in names:
-            if self.folder is not None:
-                (self.folder / f"{name}.safetensors").unlink(missing_ok=True)
+    def clear(self) -> None:
+        """Remove the stages once the whole result exists."""
+        for path in self.folder.glob("*.safetensors") if self.folder else ():
+            if path.stem.rstrip("0123456789") in ("start", "chains", "chain", "block"):
+                path.unlink()
 
 
 def infer(
@@ -189,7 +190,7 @@ def infer(
     sample = sample_evidence if config.method == "evidence" else sample_split_gibbs
     eta, x, a, stats, extra = sample(chain_key, run_key, full, prior, gaussian, modes, config, store, progress)
     posterior = collect(observation, prior, problem, config, fov, eta, x, a, stats, extra, progress)
-    store.remove("start", "chains")
+    store.clear()
     return posterior
 
 
@@ -215,7 +216,6 @@ def sample_evidence(chain_key, run_key, full, prior, gaussian, modes, config, st
             for collected, value in zip((etas, xs, lights, stats), (eta, x, a, s), strict=True):
                 collected.append(value)
             bar.advance(chi2=float(jnp.mean(s["chi2_per_pixel"])))
-    store.remove(*(f"chain{k}" for k in range(config.chains)))
     merged = {key: np.stack([np.asarray(s[key]) for s in stats]) for key in stats[0]}
     return jnp.stack(etas), jnp.stack(xs), jnp.stack(lights), merged, {"rank": full.basis.shape[1]}
 
@@ -264,9 +264,11 @@ def sample_split_gibbs(chain_key, run_key, full, prior, gaussian, modes, config,
             if b == warm:
                 mixture, tuning = refit(mixture, tuning, [t[0].eta for t in traces[warm // 2 :]], chains.eta)
             heat = np.linspace(np.log(stage.hottest), 0, max(warm // 2, 1) * block) if b < warm // 2 else None
-            rhos = jnp.full(block, rho) if heat is None else jnp.asarray(rho * np.exp(heat[b * block : (b + 1) * block]))
-            block_keys = jax.vmap(lambda k, b=b: jax.random.fold_in(jax.random.fold_in(run_key, k), b))(jnp.arange(K))
-            chains, tuning, (trace, info) = sampler(mixture).run(block_keys, chains, tuning, rhos, jnp.asarray(b < warm))
+            rhos = jnp.asarray(rho * (np.ones(block) if heat is None else np.exp(heat[b * block : (b + 1) * block])))
+            rhos = rhos.astype(jnp.float32)
+            block_keys = jax.random.split(jax.random.fold_in(run_key, b), K)
+            run = sampler(mixture).run
+            chains, tuning, (trace, info) = run(block_keys, chains, tuning, rhos, jnp.asarray(b < warm))
             thinned = jax.tree.map(lambda t: np.asarray(t[:, stage.thin - 1 :: stage.thin]), (trace, info))
             traces.append(thinned)
             store.write(f"block{b}", _pack_block(thinned))
@@ -276,7 +278,6 @@ def sample_split_gibbs(chain_key, run_key, full, prior, gaussian, modes, config,
             )
             bar.advance(chi2=float(np.mean(info.chi2_per_pixel)))
     trace, info = jax.tree.map(lambda *t: np.concatenate(t, 1)[:, : config.draws], *traces[warm:])
-    store.remove(*(f"block{b}" for b in range(total)))
     stats = {name: getattr(info, name) for name in info._fields}
     extra = {"rank": full.basis.shape[1], "rho": rho, "rho_bias": stage.bias}
     return jnp.asarray(trace.eta), jnp.asarray(trace.x + trace.nu), jnp.asarray(trace.a), stats, extra
@@ -322,14 +323,15 @@ def refit(mixture: Mixture, tuning: Tuning, history: list[np.ndarray], now: Arra
         factors.append(np.linalg.cholesky(old))
         counts.append(len(mine) + 0.5)
     f32 = mixture.means.dtype
-    new = Mixture(jnp.asarray(np.stack(means), f32), jnp.asarray(np.stack(factors), f32), jnp.log(jnp.asarray(counts, f32)))
+    weights = jnp.log(jnp.asarray(counts, f32))
+    new = Mixture(jnp.asarray(np.stack(means), f32), jnp.asarray(np.stack(factors), f32), weights)
     which = jax.vmap(nearest)(now)
     return new, tuning._replace(mean=new.means[which], factor=new.factors[which])
 
 
 def collect(observation, prior, problem, config, fov, eta, x, a, stats, extra, progress) -> Posterior:
     """The Posterior in data units, with the mean model."""
-    flat = lambda t: t.reshape(-1, *t.shape[2:])  # noqa: E731
+    flat = lambda t: t.reshape(t.shape[0] * t.shape[1], *t.shape[2:])  # noqa: E731
 
     @jax.jit
     def images(args):

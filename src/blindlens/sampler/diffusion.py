@@ -12,9 +12,9 @@ def reverse_sde(
 ) -> Array:
     """Draw x | z = x + N(0, rho^2 I) by the reverse variance-exploding SDE from sigma = rho to sigma_min.
 
-    Stochastic Heun on the exact bridge: x_s = (1 - r) D + r x_t + s sqrt(1 - r) eps with r = (s/t)^2 for s < t, where D is
-    the mean of the denoiser's values at both ends of the step (the far end predicted with the same eps). Freezing D over a
-    step instead loses variance in proportion to the step: 2.5 % of the sd are left missing after 200 steps.
+    Stochastic Heun on the exact bridge: x_s = (1 - r) D + r x_t + s sqrt(1 - r) eps with r = (s/t)^2 for s < t, where
+    D is the mean of the denoiser's values at both ends of the step, the far end predicted with the same eps. Freezing
+    D over a step instead loses variance in proportion to the step (docs/status.md).
     Two denoiser calls a step. z: (n, n). Returns (n, n).
     """
     ladder = rho * (sigma_min / rho) ** jnp.linspace(0, 1, steps + 1)
