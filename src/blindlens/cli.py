@@ -173,7 +173,7 @@ def _keep_compiled_programs() -> None:
     """Keep XLA's programs between runs, unless the user has said where already."""
     import jax
 
-    if jax.config.read("jax_compilation_cache_dir") is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "blindlens" / "xla"))
 

@@ -1,0 +1,79 @@
+"""The figures show the right things in the right places."""
+
+import numpy as np
+import pytest
+from conftest import TRUTH, make_posterior
+from matplotlib import pyplot
+
+from blindlens.report.plots import corner_figure, lens_lines, mass_components, report_figure
+from blindlens.report.words import symbol, value_with_error
+
+
+def texts(figure) -> str:
+    import matplotlib.text
+
+    return "\n".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
+
+
+def test_critical_lines_and_caustics_lie_where_they_should(posterior):
+    critical, caustic = lens_lines(posterior)
+    outer = max(critical, key=len)
+    radius = np.hypot(outer[:, 0] - TRUTH["x0"], outer[:, 1] - TRUTH["y0"])
+    assert radius.mean() == pytest.approx(TRUTH["Rein"], rel=0.03)
+    astroid = max(caustic, key=len)
+    middle = (astroid.max(0) + astroid.min(0)) / 2
+    assert np.hypot(*(middle + [TRUTH["xs"] - TRUTH["x0"], TRUTH["ys"] - TRUTH["y0"]])) < 0.1
+    assert np.ptp(astroid, 0).max() < 1.0
+
+
+def test_mass_components():
+    assert mass_components(set(TRUTH)) == ("epl", "shear", "multipole3")
+    assert mass_components({"x0", "q", "phi", "Rein", "a_4", "phi_4", "flux_scale"}) == ("sie", "multipole4")
+
+
+def test_report_holds_the_data_in_arcsec(posterior):
+    figure = report_figure(posterior)
+    shown = {axes.get_title(): axes.images[0] for axes in figure.axes if axes.images}
+    data = shown["data, critical lines"]
+    assert data.get_extent() == pytest.approx([-3.2, 3.2, -3.2, 3.2]) and data.origin == "lower"
+    array = np.ma.filled(data.get_array(), np.nan)
+    used = posterior.image("mask") != 0
+    np.testing.assert_allclose(array[used], posterior.image("image")[used])
+    assert np.isnan(array[~used]).all()
+    residual = shown["(data − model) / noise"]
+    assert residual.get_clim() == (-4, 4) and np.nanstd(residual.get_array()) == pytest.approx(1, abs=0.05)
+    assert shown["source, mean; caustics"].get_extent() == pytest.approx([-1.2, 1.2, -1.2, 1.2])
+    words = texts(figure)
+    assert "No warnings" in words and "6319 pixels" in words
+    (table,) = (t for axes in figure.axes for t in axes.tables)
+    row = next(k for k in range(1, 13) if "ein" in table[k, 0].get_text().get_text())
+    mean, sd = map(float, table[row, 1].get_text().get_text().split("±"))
+    assert mean == pytest.approx(TRUTH["Rein"], abs=0.001) and sd == pytest.approx(0.004, rel=0.2)
+
+
+def test_report_with_lens_light_and_warnings(tmp_path):
+    figure = report_figure(make_posterior(lens_light=True, shape=(61, 80), draws=20, spread=2.0))
+    assert "data without lens light" in texts(figure) and "do not agree" in texts(figure)
+    figure.savefig(tmp_path / "report.png")
+    assert (tmp_path / "report.png").stat().st_size > 30_000
+    assert pyplot.get_fignums() == []
+
+
+def test_corner_leaves_out_fixed_parameters(tmp_path):
+    figure = corner_figure(make_posterior(fixed=("t", "x0"), draws=20), {"q": 0.75, "phi": TRUTH["phi"] + np.pi})
+    figure.savefig(tmp_path / "corner.png")
+    assert len(figure.axes) == 100 and "$t$ = 1.05" in texts(figure)
+    assert pyplot.get_fignums() == []
+
+
+def test_corner_of_a_fixed_lens():
+    assert corner_figure(make_posterior(fixed=tuple(TRUTH), draws=4)).axes == []
+
+
+def test_words():
+    assert value_with_error(0.70123, 0.00312) == "0.7012 ± 0.0031"
+    assert value_with_error(12.3, 4.5) == "12.3 ± 4.5"
+    assert value_with_error(1234, 56) == "1234 ± 56"
+    assert value_with_error(1.0, 0.0) == "1 (fixed)"
+    assert "10^" not in value_with_error(0.5, 1e-9) and "1.0e-09" in value_with_error(0.5, 1e-9)
+    assert symbol("a_4") == "$a_{4}$" and symbol("phi_3") == r"$\varphi_{3}$" and symbol("new") == "new"
