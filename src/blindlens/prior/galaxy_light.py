@@ -7,6 +7,7 @@ averaged over pixels. Nothing is periodic: what leaves the stamp is lost.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.scipy.special import erf, gammaln
 
 FINE = 2  # grid points per pixel and side
@@ -16,10 +17,10 @@ KNOTS = 96  # at most
 WAVES = 2  # of the isophotes' distortion, along each axis: 12 and 6 scale lengths long
 
 
-def paint(p, npix, psf_fwhm):
+def paint(p: dict, npix: int, psf_fwhm: float) -> Array:
     """Surface brightness (npix, npix) of the galaxy with properties p (`galaxies._draw`), row 0 at the bottom.
 
-    Its flux falls on the stamp or beside it: the sum over (64 / npix)^2-weighted pixels is at most p["flux"].
+    A galaxy wholly on the stamp, without companion and dust, sums to p["flux"] (npix / 64)^2.
     """
     m = FINE * npix
     grid = ((np.arange(m, dtype=np.float32) + 0.5) / m) * 2 - 1
@@ -119,7 +120,7 @@ def _lane(p, x, y):
 
 
 def _knots(p, disc, grid):
-    """Positions (KNOTS, 2) of knots: most where the disc is bright, their spread wider than its light."""
+    """Positions (KNOTS, 2) of knots, as (x, y): most where the disc is bright, spread somewhat wider."""
     weight = disc**0.8
     place, m = p["knot_place"], len(grid)
     below = np.tri(m, dtype=np.float32)  # cumulative sums as products: quicker than a scan

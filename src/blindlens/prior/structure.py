@@ -61,7 +61,7 @@ def _structure(images):
 
 def _flux_centre(images):
     """Doubled pixel coordinates (m, 2) = (2 row, 2 column) of the brightest pixel of the images averaged over 5x5."""
-    smooth = uniform_filter(images, (0, 5, 5), mode="constant")
+    smooth = uniform_filter(images, 5, mode="constant", axes=(1, 2))
     m, n, _ = images.shape
     return 2 * np.stack(np.unravel_index(smooth.reshape(m, -1).argmax(1), (n, n)), 1)
 
@@ -165,5 +165,5 @@ def _box_mean(images, width):
     odd = np.maximum(2 * np.round((width - 1) / 2).astype(int) + 1, 3)
     out = np.empty_like(images)
     for w in np.unique(odd):
-        out[odd == w] = uniform_filter(images[odd == w], (0, w, w), mode="constant")
+        out[odd == w] = uniform_filter(images[odd == w], w, mode="constant", axes=(1, 2))
     return out
