@@ -55,7 +55,7 @@ class GalaxyRecipe(Stage):
     rings: float = 0.15  # Buta et al. 2015 find more, mostly faint
     flocculence_range: tuple[float, float] = (0.03, 0.25)  # sd of log brightness
     irregular_flocculence: float = 0.4
-    dust: float = 0.75  # share of spirals and irregulars with dust, and its optical depth
+    dust: float = 0.75  # share of spirals with dust, and its optical depth
     dust_depth_range: tuple[float, float] = (0.2, 1.6)
     knots: tuple[float, float] = (0.8, 14.0)  # Beta, the disc's light in star-forming knots
     irregular_knots: tuple[float, float] = (1.5, 10.0)
