@@ -38,6 +38,7 @@ def test_sersic_gradients_are_finite_at_the_centre_and_right_elsewhere():
     g = jax.grad(lambda p: sersic(p, 0.1, -0.2))({k: jnp.asarray(v) for k, v in p.items()})
     assert all(np.isfinite(v) for v in g.values())
     for name in p:
+
         def f(s, name=name):
             return sersic(p | {name: p[name] + s}, 0.8, 0.3)
 

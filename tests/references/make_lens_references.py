@@ -97,8 +97,7 @@ def caustics_image(p, source, psf):
         # caustics' b_n is approximate and its radius runs along the major axis: the same profile in its terms
         k = 1.9992 * n - 0.3271
         values = {a: source[a] for a in ("x0", "y0", "q", "phi", "n")}
-        values |= {"Re": source["R_e"] * (k / b) ** n / np.sqrt(source["q"]),
-                   "Ie": source["I_e"] * np.exp(b - k)}
+        values |= {"Re": source["R_e"] * (k / b) ** n / np.sqrt(source["q"]), "Ie": source["I_e"] * np.exp(b - k)}
         values = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
         light = caustics.Sersic(use_lenstronomy_k=True, **values)
     else:
@@ -192,7 +191,8 @@ def main():
     sersics = [draw_sersic(rng, p) for p in systems]
     pixels = pixel_source(rng)
     out |= {"psf": psf, "pixel_scale": SCALE, "fov": FOV, "pixel_source": pixels.astype(np.float32),
-            "sersic_names": np.array(SERSIC), "sersics": np.array([[s[k] for k in SERSIC] for s in sersics])}  # fmt: skip
+            "sersic_names": np.array(SERSIC),
+            "sersics": np.array([[s[k] for k in SERSIC] for s in sersics])}  # fmt: skip
     for name, image in (("caustics", caustics_image), ("lenstronomy", lenstronomy_image)):
         out[f"{name}_sersic"] = np.array([image(p, s, psf) for p, s in zip(systems, sersics, strict=True)], np.float32)
         out[f"{name}_pixels"] = np.array([image(p, pixels, psf) for p in systems], np.float32)

@@ -33,7 +33,7 @@ def series_terms(q: float, t: float = 1.2, tolerance: float = 1e-10) -> int:
 
 
 def _at(coefficients: Array, wr: Array, wi: Array) -> tuple[Array, Array]:
-    """sum_n c_n w^n for real c_n, leading axis n, by b_n = c_n + 2 Re(w) b_(n+1) - |w|^2 b_(n+2): no complex products."""
+    """sum_n c_n w^n for real c_n, by b_n = c_n + 2 Re(w) b_(n+1) - |w|^2 b_(n+2): no complex products."""
     twice, square = 2 * wr, wr**2 + wi**2
     b1 = b2 = jnp.zeros_like(wr)
     for c in reversed(coefficients[1:]):
@@ -64,7 +64,7 @@ def _angular_sum_jvp(terms, primals, tangents):
 
 
 def epl(p: Params, x: Array, y: Array, terms: int) -> tuple[Array, Array]:
-    """Elliptical power law, kappa = (2 - t)/2 (Rein sqrt(q) / R)^t with R^2 = q^2 x'^2 + y'^2; needs x0 y0 q phi Rein t.
+    """Elliptical power law, kappa = (2 - t)/2 (Rein sqrt(q) / R)^t with R^2 = q^2 x'^2 + y'^2; x0 y0 q phi Rein t.
 
     alpha = 2/(1 + q) (Rein sqrt(q)/R)^t z S(w),  z = q x' + i y',  w = -(1 - q)/(1 + q) z/z*,
     S(w) = sum_n w^n prod_{k<=n} (2k - 2 + t)/(2k + 2 - t)     (Tessore & Metcalf 2015, eqs 23, 28, 29),
@@ -147,8 +147,9 @@ class LensModel(eqx.Module):
         known = {"epl", "sie", "shear"} | {f"multipole{m}" for m in ms}
         wrong = [c for c in self.mass if c not in known]
         if wrong:
-            raise BlindlensError(f"unknown mass component {wrong[0]!r}: the known ones are epl, sie, shear, multipole2, "
-                                 "multipole3, ...")
+            raise BlindlensError(
+                f"unknown mass component {wrong[0]!r}: the known ones are epl, sie, shear, multipole2, multipole3, ..."
+            )
         if len(set(self.mass)) < len(self.mass) or ("epl" in self.mass) + ("sie" in self.mass) != 1:
             raise BlindlensError(f"a lens has exactly one of epl and sie, and nothing twice, unlike {self.mass}")
 
@@ -163,8 +164,10 @@ class LensModel(eqx.Module):
                 raise BlindlensError(f"no prior range can be set for {name!r}: the names are {list(defaults)}")
             least, most = defaults[name][1]
             if not least <= low < high <= most:
-                raise BlindlensError(f"the prior range of {name} must be low < high within [{least:g}, {most:g}], "
-                                     f"not ({low:g}, {high:g})")
+                raise BlindlensError(
+                    f"the prior range of {name} must be low < high within [{least:g}, {most:g}], "
+                    f"not ({low:g}, {high:g})"
+                )
 
         def uniform(name):
             return Uniform(name, *ranges.get(name, defaults[name][0]), defaults[name][2])

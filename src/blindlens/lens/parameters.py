@@ -122,7 +122,9 @@ class Polar(Block):
 
     def __check_init__(self):
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise BlindlensError(f"the prior range of {self.amplitude} must be low < high, not ({self.low}, {self.high})")
+            raise BlindlensError(
+                f"the prior range of {self.amplitude} must be low < high, not ({self.low}, {self.high})"
+            )
         if self.pole not in ("low", "high"):
             raise BlindlensError(f"the pole of {self.amplitude} is 'low' or 'high', not {self.pole!r}")
 
@@ -201,8 +203,9 @@ class ParameterSpace(eqx.Module):
             what = f"is missing {sorted(missing)}" if missing else f"has unknown {sorted(unknown)}"
             raise BlindlensError(f"the parameter set {what}; the names are {list(self.names)}")
         dtype = jnp.result_type(float, *(jnp.asarray(params[n]) for n in self.names))
-        values = dict(zip(self.names, jnp.broadcast_arrays(*(jnp.asarray(params[n], dtype) for n in self.names)),
-                          strict=True))
+        values = dict(
+            zip(self.names, jnp.broadcast_arrays(*(jnp.asarray(params[n], dtype) for n in self.names)), strict=True)
+        )
         return jnp.concatenate([b.to_normal(*(values[n] for n in b.names)) for b in self.blocks], -1)
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> dict[str, Array]:

@@ -1,0 +1,142 @@
+"""A x, A^T v and the lens gradient: blindlens (JAX, compiled) against caustics (PyTorch, eager), one run.
+
+python benchmarks/operator_speed.py [--chains 16] [--repeats 10]; needs the `oracle` extra. 64 x 64 image of 12",
+64 x 64 source of 6.24", 12 lens parameters, 9 x 9 PSF, one ray a pixel, as many terms of the EPL series on both sides, float32.
+caustics runs in the faster of its settings (PSF by FFT or directly, EPL series in one piece or in a loop).
+Results are compared before they are timed; best of the repeats, taken in turns.
+"""
+
+import argparse
+import time
+
+import caustics
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from blindlens.lens.mass import LensModel
+from blindlens.lens.operator import LensOperator
+
+NPIX, SCALE, FOV = 64, 12 / 64, 6.24
+# caustics' order of the parameter vector; the image follows
+ORDER = ("q", "phi", "Rein", "t", "gamma_1", "gamma_2", "x0", "y0", "a_3", "phi_3", "xs", "ys")
+
+
+def with_caustics(psf, terms, psf_mode, chunk_size):
+    """The three functions of (theta (K, 12), x (K, n, n), v (K, ny, nx)), in eager PyTorch, vectorised over chains."""
+    cosmology = caustics.FlatLambdaCDM(name="cosmology")
+    epl = caustics.EPL(cosmology, name="epl", n_iter=terms + 1, chunk_size=chunk_size)
+    multipole = caustics.Multipole(cosmology, m=(3,), name="multipole")
+    multipole.x0, multipole.y0 = epl.x0, epl.y0
+    shear = caustics.ExternalShear(cosmology, x0=0.0, y0=0.0, name="shear")
+    lens = caustics.SinglePlane(cosmology, [epl, shear, multipole], z_l=0.5, z_s=1.0, name="lens")
+    source = caustics.Pixelated(shape=(NPIX, NPIX), pixelscale=FOV / NPIX, name="source")
+    simulator = caustics.LensSource(
+        lens, source, pixelscale=SCALE, pixels_x=NPIX, psf=torch.tensor(psf, dtype=torch.float32), psf_mode=psf_mode
+    )
+    batched = torch.vmap(simulator)
+
+    def image(theta, x):
+        return batched(torch.cat([theta, x.flatten(1)], 1))
+
+    def forward(theta, x, v):
+        with torch.no_grad():
+            return image(theta, x)
+
+    def adjoint(theta, x, v):
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad((image(theta, x) * v).sum(), x)[0]
+
+    def gradient(theta, x, v):
+        theta = theta.clone().requires_grad_()
+        return torch.autograd.grad(0.5 * ((image(theta, x) - v) ** 2).sum(), theta)[0]
+
+    return forward, adjoint, gradient
+
+
+def with_blindlens(psf, method):
+    """The same three functions, compiled."""
+    family = LensOperator(LensModel(), (NPIX, NPIX), SCALE, NPIX, FOV, psf, supersampling=1, psf_method=method)
+
+    def named(theta):
+        return dict(zip(ORDER, theta, strict=True))
+
+    def misfit(theta, x, v):
+        return 0.5 * jnp.sum((family(named(theta)) @ x - v) ** 2)
+
+    functions = (
+        lambda theta, x, v: family(named(theta)) @ x,
+        lambda theta, x, v: family(named(theta)).T @ v,
+        jax.grad(misfit),
+    )
+    return tuple(jax.jit(jax.vmap(f)) for f in functions)
+
+
+def difference(a, b):
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--chains", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=10)
+    arguments = parser.parse_args()
+    chains = arguments.chains
+
+    line = np.exp(-4 * np.log(2) * (np.arange(-4, 5) * SCALE / 0.375) ** 2)
+    psf = np.outer(line, line) / line.sum() ** 2
+    model = LensModel()
+    p = model.space.sample(jax.random.key(0), (chains,))
+    theta = np.stack([p[name] for name in ORDER], 1)
+    rng = np.random.default_rng(0)
+    v, u = np.mgrid[:NPIX, :NPIX] - (NPIX - 1) / 2
+    x = np.stack([np.exp(-((u - a) ** 2 + (v - b) ** 2) / 60) for a, b in rng.normal(0, 4, (chains, 2))])
+    data = np.stack([np.exp(-((np.hypot(u, v) - 8) ** 2) / 10)] * chains)
+    inputs = [np.asarray(a, np.float32) for a in (theta, x, data)]
+
+    contenders = {
+        ("blindlens", m): (with_blindlens(psf, m), [jnp.asarray(a) for a in inputs]) for m in ("fft", "direct")
+    }
+    tensors = [torch.tensor(a) for a in inputs]
+    for mode in ("fft", "conv2d"):
+        for chunk in (None, 1):
+            contenders["caustics", f"{mode}, series {'in a loop' if chunk else 'in one piece'}"] = (
+                with_caustics(psf, model.terms, mode, chunk), tensors)  # fmt: skip
+
+    def run(key, k):
+        functions, arguments = contenders[key]
+        out = functions[k](*arguments)
+        return np.asarray(jax.block_until_ready(out)) if key[0] == "blindlens" else out.detach().numpy()
+
+    print(f"{chains} chains; torch {torch.__version__} with {torch.get_num_threads()} threads, caustics "
+          f"{caustics.__version__}, jax {jax.__version__} on {jax.devices()[0].platform}")  # fmt: skip
+    print(f"{'':14} {'blindlens':>11} {'caustics':>11} {'ratio':>7}   first call   agreement   settings")
+    border = np.zeros((NPIX, NPIX), bool)
+    border[4:-4, 4:-4] = True
+    for k, what in enumerate(("A x", "A^T v", "lens gradient")):
+        # caustics lights the image's border from outside: compare where it cannot matter, time the whole
+        results, first = {}, {}
+        for key in contenders:
+            start = time.perf_counter()
+            results[key] = run(key, k)
+            first[key] = time.perf_counter() - start
+        ours, theirs = (next(r for key, r in results.items() if key[0] == name) for name in ("blindlens", "caustics"))
+        agreement = difference(ours[:, border], theirs[:, border]) if k == 0 else difference(ours, theirs)
+        times = dict.fromkeys(contenders, np.inf)
+        for _ in range(arguments.repeats):
+            for key in contenders:
+                start = time.perf_counter()
+                run(key, k)
+                times[key] = min(times[key], time.perf_counter() - start)
+        best = {
+            name: min((key for key in times if key[0] == name), key=times.get) for name in ("blindlens", "caustics")
+        }
+        a, b = times[best["blindlens"]], times[best["caustics"]]
+        print(f"{what:14} {1e3 * a:8.1f} ms {1e3 * b:8.1f} ms {b / a:7.1f} {first[best['blindlens']]:10.1f} s "
+              f"{agreement:11.1e}   {best['blindlens'][1]} | {best['caustics'][1]}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
