@@ -1,7 +1,7 @@
 """A x, A^T v and the lens gradient: blindlens (JAX, compiled) against caustics (PyTorch, eager), one run.
 
 python benchmarks/operator_speed.py [--chains 16] [--repeats 10]; needs the `oracle` extra. 64 x 64 image of 12",
-64 x 64 source of 6.24", 12 lens parameters, 9 x 9 PSF, one ray a pixel, as many terms of the EPL series on both sides, float32.
+64 x 64 source of 6.24", 12 parameters, 9 x 9 PSF, one ray a pixel, equally many terms of the EPL series, float32.
 caustics runs in the faster of its settings (PSF by FFT or directly, EPL series in one piece or in a loop).
 Results are compared before they are timed; best of the repeats, taken in turns.
 """
