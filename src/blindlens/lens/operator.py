@@ -76,8 +76,8 @@ class LensOperator(eqx.Module):
     side `fov` centred on (xs, ys), zero outside.
 
     lens: the mass model. shape: (ny, nx) of the image. pixel_scale: arcsec. psf: odd kernel or None. n: source
-    pixels a side. fov: source field, arcsec. supersampling: rays per pixel and side; the default (2) is what
-    removes the ripple of log p(y | l) at the period of a source pixel (docs/method.md). mask: True where the
+    pixels a side. fov: source field, arcsec. supersampling: rays per pixel and side; too few make log p(y | l) ripple
+    at the period of a source pixel, and that the default 2 is enough has not been shown (docs/status.md). mask: True where the
     image is used; rays are traced everywhere, masked pixels come out as zero.
     """
 
