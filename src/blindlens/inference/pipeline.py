@@ -150,7 +150,7 @@ class Store:
 
 def infer(
     observation: Observation,
-    prior: Denoiser | str = "galaxy-gaussian",
+    prior: Denoiser | str | None = None,
     lens: LensModel | None = None,
     config: RunConfig | None = None,
     *,
@@ -159,10 +159,13 @@ def infer(
 ) -> Posterior:
     """Draw from p(x, l | y). out: folder in which finished stages are kept, so that the same call resumes.
 
+    prior and lens: by default those of the configuration.
+
     Raises BlindlensError when the data cannot be used or no start has a finite posterior.
     """
     config = config or RunConfig()
     observation = observation.binned(config.bin) if config.bin > 1 else observation
+    prior = prior or config.prior
     prior = load_prior(prior) if isinstance(prior, str) else prior
     lens = lens or LensModel(config.lens.mass, config.lens.ranges)
     progress = progress or Progress()
@@ -189,6 +192,8 @@ def infer(
     full = eqx.tree_at(lambda e: e.basis, full, gaussian.basis[:, :rank])
     sample = sample_evidence if config.method == "evidence" else sample_split_gibbs
     eta, x, a, stats, extra = sample(chain_key, run_key, full, prior, gaussian, modes, config, store, progress)
+    if not (np.isfinite(eta).all() and np.isfinite(x).all()):
+        raise BlindlensError("the sampler broke down (draws that are not finite); check the noise map and the PSF")
     posterior = collect(observation, prior, problem, config, fov, eta, x, a, stats, extra, progress)
     store.clear()
     return posterior

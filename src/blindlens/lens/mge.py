@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from .light import gaussians
 from .parameters import ParameterSpace, Polar, Uniform
 
 
@@ -36,8 +37,6 @@ class MultiGaussian(eqx.Module):
 
     def images(self, p: dict[str, Array], x: Array, y: Array) -> Array:
         """Images per unit a, averaged over the rays x, y (s*s, ny, nx): (k, ny, nx), before the PSF."""
-        dx, dy = x - p["x_light"], y - p["y_light"]
-        c, s = jnp.cos(p["phi_light"]), jnp.sin(p["phi_light"])
-        q = p["q_light"]
-        R2 = q * (c * dx + s * dy) ** 2 + (c * dy - s * dx) ** 2 / q
-        return self.amplitude * jnp.mean(jnp.exp(-R2[None] / (2 * self.sigmas[:, None, None, None] ** 2)), 1)
+        unit_flux = gaussians(self.sigmas, p["q_light"], p["phi_light"], p["x_light"], p["y_light"], x, y)
+        peak = self.amplitude * 2 * jnp.pi * self.sigmas[:, None, None] ** 2
+        return peak * jnp.mean(unit_flux, 1)
