@@ -1,5 +1,6 @@
 """The Gaussian prior: every quantity of the joint posterior that involves the source is exact with it."""
 
+import itertools
 from pathlib import Path
 
 import equinox as eqx
@@ -98,20 +99,27 @@ class GaussianPrior(Denoiser):
         p[np.abs(k) >= n / 2, :] = 0
         p[:, np.abs(k) >= n / 2] = 0  # the Nyquist row has no sine partner
         p /= p.sum()
-        ky, kx = np.nonzero((p > 0) & ((k[None] > 0) | ((k[None] == 0) & (k[:, None] >= 0))))
-        position = np.arange(n) / n
-        phase = 2 * np.pi * (k[ky] * position[:, None])[:, None] + 2 * np.pi * (k[kx] * position[:, None])[None]
-        amplitude = envelope[..., None] * np.sqrt(2 * p[ky, kx])
-        constant = (k[ky] == 0) & (k[kx] == 0)
-        cosines = (amplitude * np.where(constant, np.sqrt(0.5), 1) * np.cos(phase)).reshape(n * n, -1)
-        sines = (amplitude * np.sin(phase)).reshape(n * n, -1)[:, ~constant]
-        factor = np.concatenate([cosines, sines], 1).astype(np.float32)
-        lam, v = scipy.linalg.eigh(factor.T @ factor, overwrite_a=True)
-        keep = np.argsort(lam)[::-1][: np.count_nonzero(lam > max(10 * delta**2, 1e-7 * lam.max()))]
-        basis = factor @ v[:, keep]
+        # p and the envelope are even in x and in y: product waves of different parity about the grid's centre do not
+        # couple, and four small eigenproblems make the same S as one of four times the size
+        ky, kx = np.nonzero((p > 0) & (k[None] >= 0) & (k[:, None] >= 0))
+        amplitude = np.sqrt(p[ky, kx] * np.where(ky > 0, 2, 1) * np.where(kx > 0, 2, 1))  # of the waves (+-kx, +-ky)
+        phase = np.pi * axis[:, None] * np.arange(n)
+        waves = (np.cos(phase), np.sin(phase))
+        values, vectors = [], []
+        for row, column in itertools.product((0, 1), repeat=2):
+            some = (ky >= row) & (kx >= column)  # the sine of wavenumber 0 is nothing
+            rows, columns = waves[row][:, ky[some]] * amplitude[some], waves[column][:, kx[some]]
+            factor = (envelope[..., None] * rows[:, None] * columns[None]).reshape(n * n, -1)
+            lam, v = scipy.linalg.eigh(factor.T @ factor, driver="evd", overwrite_a=True, check_finite=False)
+            values.append(lam)
+            vectors.append((factor, v))
+        floor = max(10 * delta**2, 1e-7 * max(lam.max() for lam in values))
+        kept = [lam > floor for lam in values]
+        order = np.argsort(np.concatenate([lam[keep] for lam, keep in zip(values, kept, strict=True)]))[::-1]
+        basis = np.concatenate([f @ v[:, keep] for (f, v), keep in zip(vectors, kept, strict=True)], 1)[:, order]
         mean_image = np.interp(r, radius, mean)
         return GaussianPrior(
-            jnp.asarray(mean_image, jnp.float32), jnp.asarray(basis), delta, scale, offset, n, name
+            jnp.asarray(mean_image, jnp.float32), jnp.asarray(basis, jnp.float32), delta, scale, offset, n, name
         )
 
     @staticmethod
