@@ -1,7 +1,8 @@
 """Fit the shipped Gaussian prior's profiles to procedural galaxies: python scripts/fit_gaussian_prior.py OUT.
 
 `--images 6000 --seed 1` are drawn noise-free from `blindlens.prior.galaxies`, each with a random zoom and shift: a
-lensed source is neither centred on its grid nor of a known size. Fitted are the mean and the standard deviation in
+lensed source is neither centred on its grid nor of a known size. All are brought to one brightness, the median one, since
+that is what `flux_scale` is for: the rare brightest galaxies would otherwise make up the second moments. Fitted are the mean and the standard deviation in
 rings about the centre, and the isotropic power spectrum of the fluctuation (x - mean) / sd. Every image counts with all
 its rotations and reflections, which the ring averages do by themselves.
 
@@ -28,7 +29,10 @@ SMOOTH = 0.05  # noise of the density that is scored
 
 
 def augmented(seed: int, count: int) -> np.ndarray:
-    """Galaxies (count, NPIX, NPIX) in model units. Painted, not resampled, at their zoom and place: as sharp as any."""
+    """Galaxies (count, NPIX, NPIX) in model units, each of the median root mean square.
+
+    Painted, not resampled, at their zoom and place: as sharp as any.
+    """
     zooms = ZOOM[0] * (ZOOM[1] / ZOOM[0]) ** ((np.arange(STRATA) + 0.5) / STRATA)
     parts = np.array_split(np.arange(count), STRATA)
     images = []
@@ -36,7 +40,9 @@ def augmented(seed: int, count: int) -> np.ndarray:
         fov = GalaxyRecipe().field_of_view / zoom
         recipe = GalaxyRecipe(field_of_view=fov, centre_sd=SHIFT * fov)
         images.append(galaxies(seed, part.size, NPIX, recipe, first=int(part[0]) if part.size else 0))
-    return (np.concatenate(images) - OFFSET) / SCALE
+    x = (np.concatenate(images) - OFFSET) / SCALE
+    rms = np.sqrt(np.mean(np.square(x, dtype=np.float64), (1, 2)))
+    return x * (np.median(rms) / rms)[:, None, None].astype(x.dtype)
 
 
 def radii(n: int) -> np.ndarray:

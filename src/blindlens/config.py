@@ -34,30 +34,32 @@ class InitialiseConfig(Stage):
     rate: float = Field(default=0.1, gt=0, description="step size in normal coordinates")
     polish_steps: int = Field(default=20, ge=1, description="Levenberg-Marquardt steps with the full evidence")
     keep: int = Field(default=4, ge=1, description="distinct modes kept")
+    pixels: int = Field(default=64, ge=8, description="pixels a side to which larger images are binned at first")
     rank: int = Field(default=40, ge=1, description="eigen-galaxies of the cheap evidence")
-    tail: float = Field(default=1.0, gt=0, description="variance in noise units that dropped eigen-galaxies hold")
-    most_rank: int = Field(default=384, ge=1, description="eigen-galaxies that follow the lens at the most")
+    tail: float = Field(default=4.0, gt=0, description="information on the source (nats, twice) that may be left out")
+    most_rank: int = Field(default=512, ge=1, description="directions of the source that follow the lens at the most")
     within: float = Field(default=30.0, gt=0, description="modes this many nats below the best are dropped")
 
 
 class SplitGibbsConfig(Stage):
     """The default joint sampler."""
 
-    warmup: int = Field(default=100, ge=1, description="sweeps before the first draw")
-    thin: int = Field(default=2, ge=1, description="sweeps per draw")
-    lens_steps: int = Field(default=4, ge=1, description="local lens moves a sweep, before one jump")
+    warmup: int = Field(default=64, ge=1, description="sweeps before the first draw")
+    thin: int = Field(default=4, ge=1, description="sweeps per draw")
+    lens_steps: int = Field(default=1, ge=1, description="local lens moves a sweep")
+    leaps: int = Field(default=3, ge=1, description="gradients per local lens move")
+    jumps: int = Field(default=2, ge=1, description="independent lens proposals a sweep, from the mixture of all modes")
     source_steps: int = Field(default=4, ge=0, description="source redraws a sweep, other priors")
     diffusion_steps: int = Field(default=16, ge=1, description="network calls of x | z, for non-Gaussian priors")
-    bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T): excess noise at the last rho")
-    hottest: float = Field(default=10.0, ge=1, description="the warm-up's first rho over its last")
+    bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T): greatest excess noise")
     cg_tolerance: float = Field(default=1e-4, gt=0, description="of z | x, l")
     cg_steps: int = Field(default=100, ge=1, description="of z | x, l, at the most")
 
 
 class EvidenceConfig(Stage):
-    """The exact oracle for a Gaussian prior: NUTS on the evidence, then the source given the lens."""
+    """The exact oracle for a Gaussian prior: SMC and NUTS on the evidence, then the source given the lens."""
 
-    warmup: int = Field(default=300, ge=1, description="NUTS steps that adapt step size and mass matrix")
+    moves: int = Field(default=5, ge=1, description="NUTS steps of every draw after the SMC")
 
 
 class RunConfig(Stage):
@@ -68,6 +70,7 @@ class RunConfig(Stage):
     source_fov: float | None = Field(default=None, gt=0, description="source field in arcsec; null: chosen from the data")
     flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
     lens_light: Literal["none", "mge"] = "none"
+    trim: bool = Field(default=True, description="use the central part of the image that can see the source only")
     bin: int = Field(default=1, ge=1, description="pixels a side averaged into one beforehand")
     supersampling: int = Field(default=2, ge=1, description="rays per image pixel and side")
     surrogate: str = Field(default="galaxy-gaussian", description="Gaussian that carries the source along")

@@ -119,6 +119,24 @@ class Observation:
             notes=(*self.notes, f"binned {k} x {k}"),
         )
 
+    def cropped(self, shape: tuple[int, int]) -> "Observation":
+        """The central part of this shape, the centre kept; BlindlensError for shapes too large or of other parity."""
+        if any(k > n or k < 1 or (n - k) % 2 for n, k in zip(self.shape, shape, strict=True)):
+            raise BlindlensError(f"an image of {self.shape} pixels has no central part of {tuple(shape)} pixels")
+        border = [(n - k) // 2 for n, k in zip(self.shape, shape, strict=True)]
+        part = tuple(slice(b, b + k) for b, k in zip(border, shape, strict=True))
+        moved = {"CRPIX1": border[1], "CRPIX2": border[0]}
+        return Observation(
+            image=self.image[part],
+            noise=self.noise[part],
+            psf=self.psf,
+            mask=self.mask[part],
+            pixel_scale=self.pixel_scale,
+            name=self.name,
+            header={k: v - moved[k] if k in moved else v for k, v in self.header.items()},  # type: ignore[operator]
+            notes=self.notes,
+        )
+
     @staticmethod
     def from_fits(
         image: str | Path,

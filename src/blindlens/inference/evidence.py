@@ -1,22 +1,23 @@
-"""The exact oracle: with a Gaussian prior the source integrates out and 12 numbers remain.
+"""The exact evidence: with a Gaussian prior the source integrates out and 12 numbers remain.
 
 p(y | l) = N(y~; A~ mu, A~ S A~^T + I)  (Suyu et al. 2006, generalised to any Gaussian prior and linear lens light);
-x | l, y is Gaussian. The lens posterior is then sampled by NUTS from the modes found.
+x | l, y is Gaussian.
 """
 
 from typing import NamedTuple
 
-import blackjax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
 from jax import Array
 
 from .problem import Problem, condition, draw
 
 
 class Evidence(eqx.Module):
-    """log p(y | l) as a function of eta, for the Gaussian prior x = x0 + basis c, c ~ N(0, I)."""
+    """log p(y | l) as a function of eta, for the Gaussian prior x = x0 + basis c, c ~ N(0, I); basis: (n*n, r)."""
 
     problem: Problem
     basis: Array
@@ -98,27 +99,40 @@ def climb(evidence: Evidence, eta: Array, steps: int) -> Array:
     return eta
 
 
-def nuts(key: Array, evidence: Evidence, mode: Mode, warmup: int, draws: int) -> tuple[Array, dict[str, Array]]:
-    """One NUTS chain (Hoffman & Gelman 2014) from a mode, in the coordinates its Laplace approximation whitens.
+class Informed(NamedTuple):
+    """The directions of the source that the data inform: x = rest + basis c with c = dual^T (x - mean) ~ N(0, I).
 
-    Returns eta (draws, d) and the statistics log_posterior, acceptance, divergent (draws,).
+    basis, dual: (n*n, k). Under the prior `rest` is independent of c. tail: bound on what the evidence loses without rest.
     """
 
-    def log_density(zeta: Array) -> Array:
-        return evidence.log_posterior(mode.eta + mode.factor @ zeta)
+    basis: Array
+    dual: Array
+    tail: float
 
-    start_key, warm_key, run_key = jax.random.split(key, 3)
-    zeta = jax.random.normal(start_key, mode.eta.shape, mode.eta.dtype)
-    adaptation = blackjax.window_adaptation(blackjax.nuts, log_density, max_num_doublings=5)
-    (state, parameters), _ = adaptation.run(warm_key, zeta, warmup)
-    kernel = blackjax.nuts(log_density, **parameters)
 
-    def step(state, key):
-        state, info = kernel.step(key, state)
-        out = (state.position, state.logdensity, info.acceptance_rate, info.is_divergent)
-        return state, out
+def informed(evidence: Evidence, modes: Array, tail: float, most: int) -> Informed:
+    """The fewest prior directions that hold all but `tail` of the data's information about the source.
 
-    _, (zeta, logp, acceptance, divergent) = jax.lax.scan(step, state, jax.random.split(run_key, draws))
-    eta = mode.eta + zeta @ mode.factor.T
-    return eta, {"log_posterior": logp, "acceptance": acceptance, "divergent": divergent}
+    evidence: with orthogonal basis columns (those of a GaussianPrior). modes: eta (K, d). With H(l) H(l)^T = U D U^T, a
+    direction of D_i is worth log(1 + D_i)/2 nats of the evidence, at most D_i/2; U comes from the mean over the modes.
+    At most `most` directions are kept, whatever the tail is then; and in single precision D is known to 1e-6 of its
+    largest value only, so that a direction below that is not counted.
+    """
+    r = evidence.basis.shape[1]
 
+    @eqx.filter_jit
+    def gram(evidence, eta):
+        H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][:r]
+        return H @ H.T
+
+    total = sum(np.asarray(gram(evidence, eta), np.float64) for eta in modes) / len(modes)
+    D, U = scipy.linalg.eigh(total)
+    D, U = np.maximum(D[::-1], 0), U[:, ::-1]
+    D[1e-6 * D[0] > D] = 0
+    left = np.append(np.cumsum(D[::-1])[::-1], 0.0)
+    k = max(1, min(most, int(np.argmax(left <= tail))))
+    basis = np.asarray(evidence.basis, np.float64)
+    rotated = basis @ U[:, :k]
+    dual = (basis / np.sum(basis**2, 0)) @ U[:, :k]
+    f32 = evidence.basis.dtype
+    return Informed(jnp.asarray(rotated, f32), jnp.asarray(dual, f32), float(left[k]) / 2)

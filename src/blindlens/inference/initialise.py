@@ -6,6 +6,7 @@ while the noise is annealed to its own size; distinct ends are polished with the
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,7 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from .evidence import Evidence, Mode, climb, laplace
+from ..config import RunConfig
+from ..lens.mass import LensModel
+from ..observation import Observation
+from ..prior import GaussianPrior
+from ..progress import Progress
+from .evidence import Evidence, Informed, Mode, climb, informed, laplace
+from .problem import build_problem
 
 
 def inflated(evidence: Evidence, factor: Array | float) -> Evidence:
@@ -118,3 +125,89 @@ def laplace_log_weights(modes: Mode) -> Array:
     """Log weights of the modes in the Laplace approximation, (K,)."""
     log_det = jnp.sum(jnp.log(jnp.diagonal(modes.factor, axis1=1, axis2=2)), 1)
     return jax.nn.log_softmax(modes.log_posterior + log_det)
+
+
+class Start(NamedTuple):
+    """modes: stacked, best first. fov: arcsec. shape: (ny, nx), the part of the image that sees the source. informed:
+    the source's directions that the data constrain at the modes.
+    """
+
+    modes: Mode
+    fov: float
+    shape: tuple[int, int]
+    informed: Informed
+
+
+def seen(evidence: Evidence, modes: Array, threshold: float = 0.1) -> tuple[int, int]:
+    """Half-widths (rows, columns), in pixels from the centre, of the pixels that can see the source at any of the modes.
+
+    Those where the prior's sources scatter by more than `threshold` of the noise.
+    """
+    half = [0.0, 0.0]
+    for eta in modes:
+        H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][: evidence.basis.shape[1]]
+        sd = np.sqrt(np.asarray(jnp.sum(H**2, 0))).reshape(evidence.problem.operator.shape)
+        for axis, where in enumerate(np.nonzero(sd > threshold)):
+            middle = (sd.shape[axis] - 1) / 2
+            half[axis] = max(half[axis], float(np.abs(where - middle).max(initial=0)) + 0.5)
+    return int(np.ceil(half[0])), int(np.ceil(half[1]))
+
+
+def initialise(
+    key: Array,
+    observation: Observation,
+    prior: GaussianPrior,
+    lens: LensModel,
+    config: RunConfig,
+    progress: Progress,
+) -> Start:
+    """The modes found from the image alone, the source's field of view, and the part of the image that matters."""
+    stage = config.initialise
+    k = max(1, round(max(observation.shape) / stage.pixels))
+    if k % 2 == 0 and any(n % 2 for n in observation.shape):
+        k += 1
+    binned = observation.binned(k) if k > 1 else observation
+
+    def evidence(of: Observation, basis: Array, fov: float | None) -> Evidence:
+        return Evidence(build_problem(of, prior, lens, config, fov, observation), basis, prior.mean)
+
+    def polished(full: Evidence, eta: Array, keep: int, within: float) -> Mode:
+        modes = jax.tree.map(np.asarray, polish(full, eta, stage.polish_steps))
+        kept = distinct(modes.eta, modes.log_posterior, modes.factor, keep, within)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[kept]), modes)
+
+    fov = config.source_fov
+    middle_rank = 4 * stage.rank
+    with progress.stage("initialise", 6) as bar:
+        modes = find_modes(
+            key,
+            evidence(binned, prior.basis[:, : stage.rank], fov),
+            evidence(binned, prior.basis[:, :middle_rank], fov),
+            draws=stage.draws,
+            starts=stage.starts,
+            noise=stage.noise,
+            steps=stage.steps,
+            rate=stage.rate,
+            polish_steps=stage.polish_steps,
+            keep=stage.keep,
+            within=stage.within * 4,
+            report=lambda _: bar.advance(),
+        )
+        eta = modes.eta
+        if fov is None:
+            params = evidence(binned, prior.basis[:, :1], None).problem.params(eta)
+            fov = round(float(params.pop("source_fov")[0]), 3)
+            eta = evidence(binned, prior.basis[:, :1], fov).problem.space.to_normal(params)
+            modes = polished(evidence(binned, prior.basis[:, :middle_rank], fov), eta, stage.keep, stage.within * 4)
+            eta = modes.eta
+        shape = observation.shape
+        if config.trim:
+            half = seen(evidence(binned, prior.basis[:, :middle_rank], fov), eta)
+            shape = tuple(min(n, n % 2 + 2 * k * (h + 1)) for n, h in zip(shape, half, strict=True))
+        part = observation.cropped(shape)
+        bar.advance()
+        full = evidence(part, prior.basis, fov)
+        directions = informed(full, eta, stage.tail, stage.most_rank)
+        modes = polished(evidence(part, directions.basis, fov), eta, stage.keep, stage.within)
+        bar.advance()
+    return Start(modes, fov, shape, directions)

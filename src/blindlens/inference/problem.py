@@ -3,11 +3,17 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from ..config import RunConfig
+from ..errors import BlindlensError
+from ..lens.mass import LensModel
 from ..lens.mge import MultiGaussian
 from ..lens.operator import LensOperator
-from ..lens.parameters import ParameterSpace
+from ..lens.parameters import LogUniform, ParameterSpace
+from ..observation import Observation
+from ..prior import Denoiser
 
 
 class Problem(eqx.Module):
@@ -72,6 +78,52 @@ class Problem(eqx.Module):
         gain = self.scale * p.get("flux_scale", 1.0) * self.weight
         lensed = self.operator(p)
         return lambda x: gain * lensed.mv(x)
+
+
+def build_problem(
+    observation: Observation,
+    prior: Denoiser,
+    lens: LensModel,
+    config: RunConfig,
+    fov: float | None,
+    reference: Observation | None = None,
+) -> Problem:
+    """The whitened problem; fov None makes `source_fov` a parameter, log-uniform over what the image can hold.
+
+    reference: the image that sets the priors of flux, field of view and lens light, by default the observation itself;
+    binned and cropped versions of one image must share it, or their normal coordinates mean different things.
+    """
+    reference = reference or observation
+    image, field = reference.image, min(reference.shape) * reference.pixel_scale
+    space = lens.space
+    if config.flux_scale == "infer":
+        peak = float(np.quantile(image[reference.mask], 0.995))
+        if not peak > 0:
+            raise BlindlensError("the image has no positive flux to scale the prior by; check that it holds the lens")
+        guess = peak / (prior.scale * 0.5 + prior.offset)
+        space = space + ParameterSpace((LogUniform("flux_scale", guess / 30, guess * 30),))
+    if fov is None:
+        space = space + ParameterSpace((LogUniform("source_fov", 0.1 * field, 0.8 * field, "arcsec"),))
+    light = None
+    if config.lens_light == "mge":
+        light = MultiGaussian.spanning(0.4 * reference.pixel_scale, 0.5 * field, 20, 2 * abs(float(image.max())))
+        space = space + light.space()
+    operator = LensOperator(
+        lens,
+        observation.shape,
+        observation.pixel_scale,
+        prior.n,
+        fov or field,
+        observation.psf,
+        None,
+        config.supersampling,
+    )
+    f32 = jnp.float32
+    weight = jnp.asarray(observation.mask / observation.noise, f32)
+    scale = 1.0 if config.flux_scale == "infer" else float(config.flux_scale)
+    return Problem(
+        operator, jnp.asarray(observation.image, f32), weight, space, light, prior.scale * scale, prior.offset * scale
+    )
 
 
 def condition(b: Array, H: Array) -> tuple[Array, Array, Array]:

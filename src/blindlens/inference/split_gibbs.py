@@ -72,14 +72,20 @@ def log_prior_ratio(denoiser: Denoiser, x1: Array, x0: Array, sigma: float = 2e-
 
 
 class SplitGibbs(eqx.Module):
-    """The sampler for one problem. surrogate None: the prior is Gaussian and is its own surrogate."""
+    """The sampler for one problem. surrogate None: the prior is Gaussian and is its own surrogate.
+
+    basis, dual: the directions of the source that follow the lens (`informed`); the rest of x is held by the ridge moves.
+    """
 
     problem: Problem
     prior: Denoiser
     surrogate: GaussianPrior | None
     basis: Array
+    dual: Array
     mixture: Mixture
     lens_steps: int = eqx.field(static=True)
+    leaps: int = eqx.field(static=True)
+    jumps: int = eqx.field(static=True)
     source_steps: int = eqx.field(static=True)
     diffusion_steps: int = eqx.field(static=True)
     cg_tolerance: float = eqx.field(static=True)
@@ -90,8 +96,7 @@ class SplitGibbs(eqx.Module):
         return self.prior if self.surrogate is None else self.surrogate  # type: ignore[return-value]
 
     def _coefficients(self, x: Array) -> Array:
-        lam = jnp.sum(self.basis**2, 0)
-        return self.basis.T @ (x - self.gaussian.mean).ravel() / lam
+        return self.dual.T @ (x - self.gaussian.mean).ravel()
 
     def _image(self, c: Array) -> Array:
         return (self.basis @ c).reshape(self.gaussian.mean.shape)
@@ -108,7 +113,8 @@ class SplitGibbs(eqx.Module):
         c = jnp.concatenate([self._coefficients(chain.x), chain.a])
         rest = chain.x - self._image(c[:r])
         model = Evidence(self.problem, self.basis, rest + chain.nu)
-        keys = jax.random.split(key, self.lens_steps + self.source_steps + 2)
+        moves = self.lens_steps + self.jumps
+        keys = jax.random.split(key, moves + self.source_steps + 1)
 
         def solve(eta):
             return condition(*self.problem.system(eta, self.basis, model.x0))
@@ -132,7 +138,7 @@ class SplitGibbs(eqx.Module):
             proposal, info = jax.lax.cond(
                 kind,
                 lambda: jump(move_key, state, model.log_posterior, self.mixture),
-                lambda: rotate(move_key, state, model.log_posterior, tuning.mean, tuning.factor, tuning.angle),
+                lambda: rotate(move_key, state, model.log_posterior, tuning.mean, tuning.factor, tuning.angle, self.leaps),
             )
             if not exact:
                 # a chain reversible for the surrogate's posterior, thinned by the exact ratio of the priors
@@ -143,8 +149,8 @@ class SplitGibbs(eqx.Module):
                 info = info._replace(acceptance=info.acceptance * second.acceptance)
             return (proposal, x), info.acceptance
 
-        kinds = jnp.arange(self.lens_steps + 1) == self.lens_steps
-        (state, x), acceptance = jax.lax.scan(move, (state, x), (keys[: self.lens_steps + 1], kinds))
+        kinds = jnp.arange(moves) >= self.lens_steps
+        (state, x), acceptance = jax.lax.scan(move, (state, x), (keys[:moves], kinds))
         eta = state.position
         _, mean, L = solve(eta)
         if exact:
@@ -162,12 +168,13 @@ class SplitGibbs(eqx.Module):
                 (u, x), info = metropolis(accept_key, (new_u, new_x), (u, x), self._log_weight(new_x, x))
                 return (u, x), info.acceptance
 
-            (u, _), accepted = jax.lax.scan(redraw, (u, x), keys[self.lens_steps + 1 : -1])
+            (u, _), accepted = jax.lax.scan(redraw, (u, x), keys[moves:-1])
             c = mean + jax.scipy.linalg.solve_triangular(L, u, trans="T", lower=True)
             source_acceptance = jnp.mean(accepted)
         log_evidence = state.logdensity + jnp.sum(eta**2) / 2
         chain = Chain(eta, rest + self._image(c[:r]), chain.nu, c[r:])
-        return chain, (log_evidence, jnp.mean(acceptance[:-1]), acceptance[-1], source_acceptance)
+        local, jumped = jnp.mean(acceptance[: self.lens_steps]), jnp.mean(acceptance[self.lens_steps :])
+        return chain, (log_evidence, local, jumped, source_acceptance)
 
     def data_step(self, key: Array, chain: Chain, rho: Array) -> tuple[Chain, Array]:
         """z | x, l by perturb-and-optimise; returns the relative residual of the linear solve too."""
@@ -216,7 +223,7 @@ class SplitGibbs(eqx.Module):
                 key, rho, i = inputs
                 chain, info = self.sweep(key, chain, tuning, rho)
                 gain = jnp.where(adapt, 0.5 / jnp.sqrt(1.0 + i), 0.0)
-                angle = tuning.angle * jnp.exp(gain * (info.acceptance - 0.75))
+                angle = tuning.angle * jnp.exp(gain * (info.acceptance - 0.65))
                 beta = tuning.beta * jnp.exp(gain * (info.source_acceptance - 0.4))
                 tuning = tuning._replace(angle=jnp.clip(angle, 0.02, jnp.pi / 2), beta=jnp.clip(beta, 1e-3, 1.0))
                 return (chain, tuning), (chain, info)

@@ -117,9 +117,9 @@ class LensOperator(eqx.Module):
         self.fov = jnp.asarray(fov, dtype=self.x.dtype)
 
     def __call__(self, params: dict[str, Array]) -> "LensedSource":
-        """A_l for one lens; `params` holds scalars under the names of `lens.space`."""
+        """A_l for one lens; `params` holds scalars under the names of `lens.space`, and `source_fov` where that varies."""
         bx, by = self.lens.ray_shoot(params, self.x, self.y)
-        pixel = self.fov / self.n
+        pixel = params.get("source_fov", self.fov) / self.n
         u = (bx - params["xs"]) / pixel + (self.n - 1) / 2
         v = (by - params["ys"]) / pixel + (self.n - 1) / 2
         return LensedSource(u, v, self.blur, self.mask, self.shape, self.n)

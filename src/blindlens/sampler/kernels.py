@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.special import gammaln
 
 
 class State(NamedTuple):
@@ -37,21 +38,36 @@ def metropolis(key: Array, proposal: State, state: State, log_ratio: Array) -> t
 
 
 def rotate(
-    key: Array, state: State, log_density: Callable[[Array], Array], mean: Array, factor: Array, angle: Array
+    key: Array,
+    state: State,
+    log_density: Callable[[Array], Array],
+    mean: Array,
+    factor: Array,
+    angle: Array,
+    steps: int = 1,
 ) -> tuple[State, Info]:
-    """One step of Hamiltonian Monte Carlo that is exact for N(mean, factor factor^T) (Beskos et al. 2011).
+    """Hamiltonian Monte Carlo whose integrator is exact for N(mean, factor factor^T) (Beskos et al. 2011).
 
-    The flow of the reference Gaussian, a rotation of position and momentum by `angle`, is solved exactly; only the
-    gradient of log density minus log reference kicks. angle = pi/2 and a Gaussian target: independent draws.
+    The flow of the reference Gaussian, a rotation of position and momentum by `angle` a step, is solved exactly; only the
+    gradient of log density minus log reference kicks, half before and half after each of the `steps` rotations.
+    steps * angle = pi/2 and a Gaussian target: independent draws.
     """
     noise_key, accept_key = jax.random.split(key)
+    c, s = jnp.cos(angle), jnp.sin(angle)
     zeta = jax.scipy.linalg.solve_triangular(factor, state.position - mean, lower=True)
     v = jax.random.normal(noise_key, zeta.shape, zeta.dtype)
-    kick = v + angle / 2 * (factor.T @ state.gradient + zeta)
-    new_zeta = jnp.cos(angle) * zeta + jnp.sin(angle) * kick
-    turned = jnp.cos(angle) * kick - jnp.sin(angle) * zeta
-    proposal = init(mean + factor @ new_zeta, log_density)
-    new_v = turned + angle / 2 * (factor.T @ proposal.gradient + new_zeta)
+
+    def kick(zeta, v, gradient):
+        return v + angle / 2 * (factor.T @ gradient + zeta)
+
+    def step(carry, _):
+        zeta, v, at = carry
+        v = kick(zeta, v, at.gradient)
+        zeta, v = c * zeta + s * v, c * v - s * zeta
+        at = init(mean + factor @ zeta, log_density)
+        return (zeta, kick(zeta, v, at.gradient), at), None
+
+    (_, new_v, proposal), _ = jax.lax.scan(step, (zeta, v, state), None, length=steps)
     kinetic = (jnp.sum(v**2) - jnp.sum(new_v**2)) / 2
     return metropolis(accept_key, proposal, state, proposal.logdensity - state.logdensity + kinetic)
 
@@ -73,8 +89,9 @@ class Mixture(NamedTuple):
         return self.means[k] + scale * (self.factors[k] @ z)
 
     def log_density(self, position: Array) -> Array:
-        """Up to a constant."""
+        """Normalised."""
         d = position.size
+        constant = gammaln((self.dof + d) / 2) - gammaln(self.dof / 2) - d / 2 * jnp.log(self.dof * jnp.pi)
 
         def component(mean, factor):
             z = jax.scipy.linalg.solve_triangular(factor, position - mean, lower=True)
@@ -82,14 +99,19 @@ class Mixture(NamedTuple):
             return -(self.dof + d) / 2 * jnp.log1p(jnp.sum(z**2) / self.dof) - log_det
 
         terms = jax.vmap(component)(self.means, self.factors)
-        return jax.nn.logsumexp(terms + jax.nn.log_softmax(self.log_weights))
+        return constant + jax.nn.logsumexp(terms + jax.nn.log_softmax(self.log_weights))
 
 
-def jump(
-    key: Array, state: State, log_density: Callable[[Array], Array], mixture: Mixture
-) -> tuple[State, Info]:
-    """Independence Metropolis from a mixture: what carries chains between modes with the right weights."""
+def jump(key: Array, state: State, log_density: Callable[[Array], Array], mixture: Mixture) -> tuple[State, Info]:
+    """Independence Metropolis from a mixture: what carries chains between modes with the right weights.
+
+    The gradient is computed for accepted proposals only.
+    """
     draw_key, accept_key = jax.random.split(key)
-    proposal = init(mixture.sample(draw_key), log_density)
-    correction = mixture.log_density(state.position) - mixture.log_density(proposal.position)
-    return metropolis(accept_key, proposal, state, proposal.logdensity - state.logdensity + correction)
+    position = mixture.sample(draw_key)
+    value = log_density(position)
+    correction = mixture.log_density(state.position) - mixture.log_density(position)
+    proposal = State(position, value, state.gradient)
+    chosen, info = metropolis(accept_key, proposal, state, value - state.logdensity + correction)
+    chosen = jax.lax.cond(info.accepted, lambda: init(position, log_density), lambda: chosen)
+    return chosen, info

@@ -1,0 +1,163 @@
+"""The run of the default joint sampler: warm-up, reference Gaussians fitted to it, draws; blocks are kept on disk."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ..config import SplitGibbsConfig
+from ..errors import BlindlensError
+from ..prior import Denoiser, GaussianPrior
+from ..progress import Progress
+from ..sampler.kernels import Mixture
+from .evidence import Evidence
+from .initialise import Start, laplace_log_weights
+from .split_gibbs import Chain, SplitGibbs, SweepInfo, Tuning, gain_bound
+from .stages import Store
+
+BLOCK = 8
+"""Sweeps between two looks at the clock, and at most this many are lost on Ctrl-C."""
+
+
+class Draws(NamedTuple):
+    """eta (chain, draw, d), x (chain, draw, n, n) model units, light amplitudes a (chain, draw, k); statistics (chain,
+    draw) each; extra: plain values worth keeping beside the draws.
+    """
+
+    eta: Array
+    x: Array
+    a: Array
+    stats: dict[str, np.ndarray]
+    extra: dict[str, Any]
+
+
+class Run(NamedTuple):
+    """What a block of sweeps hands to the next."""
+
+    chains: Chain
+    tuning: Tuning
+    mixture: Mixture
+
+
+def first(keys: Array, full: Evidence, start: Start) -> Run:
+    """One chain a key, from the modes in turn: lens from the Laplace approximation, source exactly given the lens."""
+    modes, K = start.modes, len(keys)
+    which = np.arange(K) % len(modes.eta)
+    eta = jax.vmap(lambda k, m, f: m + f @ jax.random.normal(k, m.shape))(keys, modes.eta[which], modes.factor[which])
+    x, a = jax.jit(lambda args: jax.lax.map(lambda ke: full.source(*ke), args))((keys, eta))
+    tuning = Tuning(modes.eta[which], modes.factor[which], jnp.full(K, 0.8), jnp.full(K, 0.3))
+    return Run(Chain(eta, x, jnp.zeros_like(x), a), tuning, Mixture(modes.eta, modes.factor, laplace_log_weights(modes)))
+
+
+def sample(
+    key: Array,
+    full: Evidence,
+    prior: Denoiser,
+    gaussian: GaussianPrior,
+    start: Start,
+    chains: int,
+    draws: int,
+    stage: SplitGibbsConfig,
+    store: Store,
+    progress: Progress,
+) -> Draws:
+    """Split Gibbs with ridge moves on any prior; `gaussian` is the surrogate, and the prior itself when it is Gaussian."""
+    chain_key, run_key = jax.random.split(key)
+    keys = jax.vmap(lambda k: jax.random.fold_in(chain_key, k))(jnp.arange(chains))
+    rho = float(np.sqrt(stage.bias / gain_bound(full.problem, start.modes.eta[0], prior.n)))
+    run = first(keys, full, start)
+    surrogate = None if prior is gaussian else gaussian
+
+    def sampler(mixture: Mixture) -> SplitGibbs:
+        return SplitGibbs(
+            full.problem, prior, surrogate, start.informed.basis, start.informed.dual, mixture, stage.lens_steps,
+            stage.leaps, stage.jumps, stage.source_steps if surrogate is not None else 0, stage.diffusion_steps, stage.cg_tolerance,
+            stage.cg_steps,
+        )  # fmt: skip
+
+    block = stage.thin * max(1, BLOCK // stage.thin)
+    warm = -(-stage.warmup // block)
+    total = warm + -(-draws * stage.thin // block)
+    run, traces = resumed(store, run)
+    with progress.stage("sample", total) as bar:
+        bar.advance(len(traces))
+        for b in range(len(traces), total):
+            if b in (max(1, warm // 2), warm):
+                # the reference follows what the chains have seen, twice: after half of the warm-up and at its end
+                run = refit(run, [t[0].eta for t in traces[b // 2 :]])
+            rhos = jnp.full(block, rho, jnp.float32)
+            block_keys = jax.random.split(jax.random.fold_in(run_key, b), chains)
+            now, tuning, trace = sampler(run.mixture).run(block_keys, run.chains, run.tuning, rhos, jnp.asarray(b < warm))
+            run = run._replace(chains=now, tuning=tuning)
+            traces.append(jax.tree.map(lambda t: np.asarray(t[:, stage.thin - 1 :: stage.thin]), trace))
+            keep(store, b, run, traces[-1])
+            bar.advance(chi2=float(np.mean(traces[-1][1].chi2_per_pixel)))
+    trace, info = jax.tree.map(lambda *t: np.concatenate(t, 1)[:, :draws], *traces[warm:])
+    stats = {name: getattr(info, name) for name in info._fields}
+    extra = {"rank": start.informed.basis.shape[1], "rho": rho, "rho_bias": stage.bias}
+    return Draws(jnp.asarray(trace.eta), jnp.asarray(trace.x + trace.nu), jnp.asarray(trace.a), stats, extra)
+
+
+def keep(store: Store, b: int, run: Run, trace: tuple[Chain, SweepInfo]) -> None:
+    """A block's draws, then the state that goes on from there."""
+    chain, info = trace
+    arrays = {f"chain.{k}": v for k, v in chain._asdict().items()} | {f"info.{k}": v for k, v in info._asdict().items()}
+    store.write(f"block{b}", arrays)
+    store.write("chains", {f"leaf{i}": v for i, v in enumerate(jax.tree.leaves(run))}, blocks=b + 1)
+
+
+def resumed(store: Store, run: Run) -> tuple[Run, list[tuple[Chain, SweepInfo]]]:
+    """The state and the blocks of an unfinished run of the same fingerprint, or the given state and no blocks."""
+    kept = store.read("chains")
+    if kept is None:
+        return run, []
+    arrays, header = kept
+    treedef = jax.tree.structure(run)
+    run = jax.tree.unflatten(treedef, [jnp.asarray(arrays[f"leaf{i}"]) for i in range(treedef.num_leaves)])
+    traces = []
+    for b in range(header["blocks"]):
+        part = store.read(f"block{b}")
+        if part is None:
+            raise BlindlensError(f"a part of the unfinished run in {store.folder} is missing; remove that folder")
+        chain = Chain(**{k[6:]: v for k, v in part[0].items() if k.startswith("chain.")})
+        traces.append((chain, SweepInfo(**{k[5:]: v for k, v in part[0].items() if k.startswith("info.")})))
+    return run, traces
+
+
+def refit(run: Run, history: list[np.ndarray]) -> Run:
+    """Reference means, covariances and weights of the modes from warm-up draws, shrunk towards the Laplace ones.
+
+    history: eta (K, sweeps, d) each. A mode keeps its earlier covariance with the weight of 2 d draws; modes that no
+    chain visited stay in the mixture as they are, with the weight of half a draw.
+    """
+    mixture, tuning, now = run.mixture, run.tuning, run.chains.eta
+    d = now.shape[1]
+    draws = jnp.asarray(np.concatenate(history, 1).reshape(-1, d))
+
+    def nearest(eta: Array) -> Array:
+        def distance(mean, factor):
+            z = jax.scipy.linalg.solve_triangular(factor, eta - mean, lower=True)
+            return jnp.sum(z**2) / 2 + jnp.sum(jnp.log(jnp.diagonal(factor)))
+
+        return jnp.argmin(jax.vmap(distance)(mixture.means, mixture.factors))
+
+    label = np.asarray(jax.vmap(nearest)(draws))
+    means, factors, counts = [], [], []
+    for k in range(len(mixture.means)):
+        mine = np.asarray(draws)[label == k]
+        old = np.asarray(mixture.factors[k] @ mixture.factors[k].T)
+        if len(mine) > 2:
+            mean = mine.mean(0)
+            old = (np.cov(mine.T) * len(mine) + 2 * d * old) / (len(mine) + 2 * d)
+        else:
+            mean = np.asarray(mixture.means[k])
+        means.append(mean)
+        factors.append(np.linalg.cholesky(old))
+        counts.append(len(mine) + 0.5)
+    f32 = mixture.means.dtype
+    weights = jnp.log(jnp.asarray(counts, f32))
+    new = Mixture(jnp.asarray(np.stack(means), f32), jnp.asarray(np.stack(factors), f32), weights)
+    which = jax.vmap(nearest)(now)
+    return Run(run.chains, tuning._replace(mean=new.means[which], factor=new.factors[which]), new)
