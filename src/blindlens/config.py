@@ -33,7 +33,7 @@ class InitialiseConfig(Stage):
     steps: int = Field(default=150, ge=1, description="ascent steps")
     rate: float = Field(default=0.1, gt=0, description="step size in normal coordinates")
     polish_steps: int = Field(default=20, ge=1, description="Levenberg-Marquardt steps with the full evidence")
-    keep: int = Field(default=4, ge=1, description="distinct modes kept")
+    keep: int = Field(default=8, ge=1, description="distinct modes kept")
     pixels: int = Field(default=64, ge=8, description="pixels a side to which larger images are binned at first")
     rank: int = Field(default=40, ge=1, description="eigen-galaxies of the cheap evidence")
     tail: float = Field(default=4.0, gt=0, description="information on the source (nats, twice) that may be left out")
@@ -49,6 +49,7 @@ class SplitGibbsConfig(Stage):
     lens_steps: int = Field(default=1, ge=1, description="local lens moves a sweep")
     leaps: int = Field(default=3, ge=1, description="gradients per local lens move")
     jumps: int = Field(default=2, ge=1, description="independent lens proposals a sweep, from the mixture of all modes")
+    translations: int = Field(default=1, ge=0, description="moves of the source by a whole pixel a sweep")
     source_steps: int = Field(default=4, ge=0, description="source redraws a sweep, other priors")
     diffusion_steps: int = Field(default=16, ge=1, description="network calls of x | z, for non-Gaussian priors")
     bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T): greatest excess noise")
@@ -67,7 +68,9 @@ class RunConfig(Stage):
 
     method: Literal["split_gibbs", "evidence"] = "split_gibbs"
     prior: str = Field(default="galaxy-gaussian", description="a prior's name in the package, or a path")
-    source_fov: float | None = Field(default=None, gt=0, description="source field in arcsec; null: chosen from the data")
+    source_fov: float | None = Field(
+        default=None, gt=0, description="source field in arcsec; null: chosen from the data"
+    )
     flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
     lens_light: Literal["none", "mge"] = "none"
     trim: bool = Field(default=True, description="use the central part of the image that can see the source only")

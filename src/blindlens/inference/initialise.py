@@ -153,6 +153,13 @@ def seen(evidence: Evidence, modes: Array, threshold: float = 0.1) -> tuple[int,
     return int(np.ceil(half[0])), int(np.ceil(half[1]))
 
 
+def neighbours(evidence: Evidence, modes: Array) -> Array:
+    """The modes, and each with the source's field moved by one source pixel along rows, columns or both: (<= 9 K, d)."""
+    moves = [(i, j) for i in (0, -1, 1) for j in (0, -1, 1)]
+    moved = [evidence.problem.translated(eta, i, j) for i, j in moves for eta in modes]
+    return jnp.stack([eta for eta, inside in moved if inside])
+
+
 def initialise(
     key: Array,
     observation: Observation,
@@ -198,8 +205,9 @@ def initialise(
             params = evidence(binned, prior.basis[:, :1], None).problem.params(eta)
             fov = round(float(params.pop("source_fov")[0]), 3)
             eta = evidence(binned, prior.basis[:, :1], fov).problem.space.to_normal(params)
-            modes = polished(evidence(binned, prior.basis[:, :middle_rank], fov), eta, stage.keep, stage.within * 4)
-            eta = modes.eta
+        # modes a source pixel apart, if the grid makes any, lie where no ascent from elsewhere looks
+        middle = evidence(binned, prior.basis[:, :middle_rank], fov)
+        eta = polished(middle, neighbours(middle, eta[:2]), stage.keep, stage.within * 2).eta
         shape = observation.shape
         if config.trim:
             half = seen(evidence(binned, prior.basis[:, :middle_rank], fov), eta)

@@ -48,7 +48,9 @@ def first(keys: Array, full: Evidence, start: Start) -> Run:
     eta = jax.vmap(lambda k, m, f: m + f @ jax.random.normal(k, m.shape))(keys, modes.eta[which], modes.factor[which])
     x, a = jax.jit(lambda args: jax.lax.map(lambda ke: full.source(*ke), args))((keys, eta))
     tuning = Tuning(modes.eta[which], modes.factor[which], jnp.full(K, 0.8), jnp.full(K, 0.3))
-    return Run(Chain(eta, x, jnp.zeros_like(x), a), tuning, Mixture(modes.eta, modes.factor, laplace_log_weights(modes)))
+    return Run(
+        Chain(eta, x, jnp.zeros_like(x), a), tuning, Mixture(modes.eta, modes.factor, laplace_log_weights(modes))
+    )
 
 
 def sample(
@@ -73,7 +75,7 @@ def sample(
     def sampler(mixture: Mixture) -> SplitGibbs:
         return SplitGibbs(
             full.problem, prior, surrogate, start.informed.basis, start.informed.dual, mixture, stage.lens_steps,
-            stage.leaps, stage.jumps, stage.source_steps if surrogate is not None else 0, stage.diffusion_steps, stage.cg_tolerance,
+            stage.leaps, stage.jumps, stage.translations, stage.source_steps if surrogate is not None else 0, stage.diffusion_steps, stage.cg_tolerance,
             stage.cg_steps,
         )  # fmt: skip
 
@@ -89,7 +91,9 @@ def sample(
                 run = refit(run, [t[0].eta for t in traces[b // 2 :]])
             rhos = jnp.full(block, rho, jnp.float32)
             block_keys = jax.random.split(jax.random.fold_in(run_key, b), chains)
-            now, tuning, trace = sampler(run.mixture).run(block_keys, run.chains, run.tuning, rhos, jnp.asarray(b < warm))
+            now, tuning, trace = sampler(run.mixture).run(
+                block_keys, run.chains, run.tuning, rhos, jnp.asarray(b < warm)
+            )
             run = run._replace(chains=now, tuning=tuning)
             traces.append(jax.tree.map(lambda t: np.asarray(t[:, stage.thin - 1 :: stage.thin]), trace))
             keep(store, b, run, traces[-1])

@@ -95,9 +95,7 @@ def sample_lens(
     return eta, OracleStats(log_posterior, acceptance, rungs, log_z + log_prior_constant)
 
 
-def sample(
-    key: Array, full: Evidence, start: Start, chains: int, draws: int, moves: int, progress: Progress
-) -> Draws:
+def sample(key: Array, full: Evidence, start: Start, chains: int, draws: int, moves: int, progress: Progress) -> Draws:
     """Exact joint draws under a Gaussian prior, chains x draws particles in random order; their source given the lens."""
     modes = start.modes
     lens_key, source_key, order_key = jax.random.split(key, 3)

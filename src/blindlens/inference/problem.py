@@ -72,6 +72,21 @@ class Problem(eqx.Module):
         """Chi square per used pixel."""
         return jnp.sum(self.residual(eta, x, a) ** 2) / jnp.sum(self.weight > 0)
 
+    def translated(self, eta: Array, columns: Array, rows: Array) -> tuple[Array, Array]:
+        """eta with the source's field moved by whole source pixels, and whether it still lies within the prior's range.
+
+        The move keeps volume in (xs, ys), whose prior is uniform.
+        """
+        pixel = self.operator.fov / self.operator.n
+        inside = jnp.asarray(True)
+        for name, steps in (("xs", columns), ("ys", rows)):
+            block, start = self.space.block(name)
+            (value,) = block.from_normal(eta[start : start + 1])
+            moved = value + steps * pixel
+            inside &= (moved > block.low) & (moved < block.high)
+            eta = eta.at[start].set(block.to_normal(jnp.clip(moved, block.low, block.high))[0])
+        return eta, inside
+
     def whitened(self, eta: Array):
         """x -> f C Sigma^-1/2 A_l x for one image, as a plain function with an exact transpose."""
         p = self.params(eta)

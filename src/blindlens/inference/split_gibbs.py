@@ -24,7 +24,7 @@ from jax import Array
 
 from ..prior import Denoiser, GaussianPrior
 from ..sampler.diffusion import reverse_sde
-from ..sampler.kernels import Mixture, init, jump, metropolis, rotate
+from ..sampler.kernels import Info, Mixture, State, init, jump, metropolis, propose, rotate
 from .evidence import Evidence
 from .problem import Problem, condition, draw
 
@@ -45,6 +45,7 @@ class SweepInfo(NamedTuple):
     chi2_per_pixel: Array
     acceptance: Array
     jump_acceptance: Array
+    translation_acceptance: Array
     source_acceptance: Array
     cg_residual: Array
 
@@ -86,6 +87,7 @@ class SplitGibbs(eqx.Module):
     lens_steps: int = eqx.field(static=True)
     leaps: int = eqx.field(static=True)
     jumps: int = eqx.field(static=True)
+    translations: int = eqx.field(static=True)
     source_steps: int = eqx.field(static=True)
     diffusion_steps: int = eqx.field(static=True)
     cg_tolerance: float = eqx.field(static=True)
@@ -107,13 +109,14 @@ class SplitGibbs(eqx.Module):
             return jnp.zeros((), x1.dtype)
         return log_prior_ratio(self.prior, x1, x0) - self.surrogate.log_ratio(x1, x0)
 
-    def ridge(self, key: Array, chain: Chain, tuning: Tuning) -> tuple[Chain, tuple[Array, Array, Array, Array]]:
+    def ridge(self, key: Array, chain: Chain, tuning: Tuning) -> tuple[Chain, tuple[Array, ...]]:
         """Lens and source move together; nu and the part of x outside the basis are held."""
         r = self.basis.shape[1]
         c = jnp.concatenate([self._coefficients(chain.x), chain.a])
         rest = chain.x - self._image(c[:r])
         model = Evidence(self.problem, self.basis, rest + chain.nu)
-        moves = self.lens_steps + self.jumps
+        counts = (self.lens_steps, self.jumps, self.translations)
+        moves = sum(counts)
         keys = jax.random.split(key, moves + self.source_steps + 1)
 
         def solve(eta):
@@ -135,10 +138,14 @@ class SplitGibbs(eqx.Module):
             state, x = carry
             key, kind = inputs
             move_key, accept_key = jax.random.split(key)
-            proposal, info = jax.lax.cond(
+            target = model.log_posterior
+            proposal, info = jax.lax.switch(
                 kind,
-                lambda: jump(move_key, state, model.log_posterior, self.mixture),
-                lambda: rotate(move_key, state, model.log_posterior, tuning.mean, tuning.factor, tuning.angle, self.leaps),
+                (
+                    lambda: rotate(move_key, state, target, tuning.mean, tuning.factor, tuning.angle, self.leaps),
+                    lambda: jump(move_key, state, target, self.mixture),
+                    lambda: self.translate(move_key, state, target),
+                ),
             )
             if not exact:
                 # a chain reversible for the surrogate's posterior, thinned by the exact ratio of the priors
@@ -149,7 +156,7 @@ class SplitGibbs(eqx.Module):
                 info = info._replace(acceptance=info.acceptance * second.acceptance)
             return (proposal, x), info.acceptance
 
-        kinds = jnp.arange(moves) >= self.lens_steps
+        kinds = np.repeat(np.arange(3), counts)
         (state, x), acceptance = jax.lax.scan(move, (state, x), (keys[:moves], kinds))
         eta = state.position
         _, mean, L = solve(eta)
@@ -173,8 +180,17 @@ class SplitGibbs(eqx.Module):
             source_acceptance = jnp.mean(accepted)
         log_evidence = state.logdensity + jnp.sum(eta**2) / 2
         chain = Chain(eta, rest + self._image(c[:r]), chain.nu, c[r:])
-        local, jumped = jnp.mean(acceptance[: self.lens_steps]), jnp.mean(acceptance[self.lens_steps :])
-        return chain, (log_evidence, local, jumped, source_acceptance)
+        by_kind = [jnp.mean(acceptance[kinds == k]) if n else jnp.zeros(()) for k, n in enumerate(counts)]
+        return chain, (log_evidence, *by_kind, source_acceptance)
+
+    def translate(self, key: Array, state: State, log_density) -> tuple[State, Info]:
+        """The source's field moves by up to one of its pixels a side: what the pixel grid cannot tell apart."""
+        step_key, accept_key = jax.random.split(key)
+        steps = jax.random.randint(step_key, (2,), -1, 2)
+        position, inside = self.problem.translated(state.position, steps[0], steps[1])
+        # uniform in (xs, ys): the density of eta must not count the prior's shape
+        factor = (jnp.sum(position**2) - jnp.sum(state.position**2)) / 2
+        return propose(accept_key, state, log_density, position, jnp.where(inside, factor, -jnp.inf))
 
     def data_step(self, key: Array, chain: Chain, rho: Array) -> tuple[Chain, Array]:
         """z | x, l by perturb-and-optimise; returns the relative residual of the linear solve too."""
@@ -205,10 +221,10 @@ class SplitGibbs(eqx.Module):
     def sweep(self, key: Array, chain: Chain, tuning: Tuning, rho: Array) -> tuple[Chain, SweepInfo]:
         """Ridge moves, then z | x, l, then x | z."""
         ridge_key, data_key, prior_key = jax.random.split(key, 3)
-        chain, (log_evidence, acceptance, jumped, source) = self.ridge(ridge_key, chain, tuning)
+        chain, (log_evidence, acceptance, jumped, translated, source) = self.ridge(ridge_key, chain, tuning)
         chain, residual = self.data_step(data_key, chain, rho)
         chi2 = self.problem.chi2(chain.eta, chain.x + chain.nu, chain.a)
-        info = SweepInfo(log_evidence, chi2, acceptance, jumped, source, residual)
+        info = SweepInfo(log_evidence, chi2, acceptance, jumped, translated, source, residual)
         return self.prior_step(prior_key, chain, rho), info
 
     @eqx.filter_jit
@@ -247,4 +263,3 @@ def gain_bound(problem: Problem, eta: Array, n: int, steps: int = 20) -> Array:
 
     start = jnp.ones((n, n), problem.y.dtype)
     return jax.lax.fori_loop(0, steps, step, (start, jnp.zeros((), problem.y.dtype)))[1]
-

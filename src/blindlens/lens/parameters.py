@@ -179,6 +179,15 @@ class ParameterSpace(eqx.Module):
     def size(self) -> int:
         return sum(b.size for b in self.blocks)
 
+    def block(self, name: str) -> tuple[Block, int]:
+        """The block that holds a parameter, and the index of its first normal coordinate."""
+        start = 0
+        for block in self.blocks:
+            if name in block.names:
+                return block, start
+            start += block.size
+        raise BlindlensError(f"there is no parameter {name!r}; the names are {list(self.names)}")
+
     def __add__(self, other: "ParameterSpace") -> "ParameterSpace":
         return ParameterSpace(self.blocks + other.blocks)
 

@@ -102,16 +102,21 @@ class Mixture(NamedTuple):
         return constant + jax.nn.logsumexp(terms + jax.nn.log_softmax(self.log_weights))
 
 
-def jump(key: Array, state: State, log_density: Callable[[Array], Array], mixture: Mixture) -> tuple[State, Info]:
-    """Independence Metropolis from a mixture: what carries chains between modes with the right weights.
+def propose(
+    key: Array, state: State, log_density: Callable[[Array], Array], position: Array, log_factor: Array
+) -> tuple[State, Info]:
+    """Metropolis step to a given position; log_factor: log q(state | position) / q(position | state), -inf rejects.
 
     The gradient is computed for accepted proposals only.
     """
+    value = log_density(position)
+    chosen, info = metropolis(key, State(position, value, state.gradient), state, value - state.logdensity + log_factor)
+    return jax.lax.cond(info.accepted, lambda: init(position, log_density), lambda: chosen), info
+
+
+def jump(key: Array, state: State, log_density: Callable[[Array], Array], mixture: Mixture) -> tuple[State, Info]:
+    """Independence Metropolis from a mixture: what carries chains between modes with the right weights."""
     draw_key, accept_key = jax.random.split(key)
     position = mixture.sample(draw_key)
-    value = log_density(position)
     correction = mixture.log_density(state.position) - mixture.log_density(position)
-    proposal = State(position, value, state.gradient)
-    chosen, info = metropolis(accept_key, proposal, state, value - state.logdensity + correction)
-    chosen = jax.lax.cond(info.accepted, lambda: init(position, log_density), lambda: chosen)
-    return chosen, info
+    return propose(accept_key, state, log_density, position, correction)
