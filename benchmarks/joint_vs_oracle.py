@@ -57,7 +57,7 @@ def run(k: int, method: str, out: Path) -> None:
     config = config.replace(initialise={"tail": 1e-9, "most_rank": directions}, draws=32 if method == "evidence" else 64)
     posterior = infer(made.observation, prior, lens, config)
     eta = lens.space.to_normal({name: jnp.asarray(posterior.lens[name].values) for name in lens.space.names})
-    exact = Evidence(build_problem(made.observation, prior, lens, config, FOV), prior.basis[:, :448], prior.mean)
+    exact = Evidence(build_problem(made.observation, prior, lens, config, FOV), prior.basis[:, :512], prior.mean)
     log_evidence = jax.jit(lambda e: jax.lax.map(exact.log_evidence, e))(eta.reshape(-1, eta.shape[-1]))
     stats = posterior.tree["sample_stats"].to_dataset()
     truth = lens.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})

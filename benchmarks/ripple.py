@@ -1,6 +1,6 @@
 """Ripple of the exact evidence at the period of a source pixel, by rays and source grid: docs/ripple.md.
 
-python benchmarks/ripple.py [--rays 1 2 3 4] [--systems 0 1 ...] [--npix 64] [--source N] [--paint 4] [--alone] [--x64]
+python benchmarks/ripple.py [--rays 2 4] [--systems 0 1 ...] [--interpolation bilinear] [--alone] [--hole 0.5] [...]
 
 Set-up of arXiv:2511.04792: npix x npix image of 12", as many source pixels on 6.24", PSF of 0.375", white noise of
 0.35. Data: 8 x 8 rays per pixel, from a source painted on a `--paint` times finer grid. Scanned are, through
@@ -8,7 +8,7 @@ the maximum of the evidence next to the truth,
 
 - ridges: one normal coordinate moves by +-5 marginal sd and the others follow by regression, as a sampler goes; only as
   far as the evidence stays within 12.5 nats (5 sd of a Gaussian), for real ridges are curved;
-- xs and ys alone by +-2 source pixels of npix, four periods.
+- xs and ys alone by +-2 source pixels of npix, four periods (fewer if the prior is narrower, elsewhere if it ends).
 
 Ripple: largest departure from the least-squares polynomial of sixth degree, which cannot follow four periods. Barrier:
 how far the evidence must fall between two maxima, counted from the lower one; a broad valley counts too. Period: half
@@ -28,15 +28,16 @@ import scipy.linalg
 from blindlens.inference.evidence import Evidence, climb, laplace
 from blindlens.inference.problem import Problem
 from blindlens.lens.mass import LensModel
-from blindlens.lens.operator import LensOperator
+from blindlens.lens.operator import INTERPOLATIONS, LensOperator
 from blindlens.lens.simulate import System, simulate
 from blindlens.prior import GaussianPrior, load_prior
 from blindlens.prior.galaxies import GalaxyRecipe, galaxies
 
 FOV, FIELD, NOISE, DATA_RAYS = 6.24, 12.0, 0.35, 8
 POOL, SEED = 200, 5  # galaxies to choose from
-POINTS, POINTS_ALONE = 21, 49
+POINTS, POINTS_ALONE = 41, 49
 DROP, DEGREE = 12.5, 6
+REACH = 0.35  # arcsec: the prior of xs and ys
 MODES, RANK = 1700, 704  # of the prior, and directions of these that the data inform most
 LABELS = ("x0", "y0", "q cos", "q sin", "Rein", "t", "gamma_1", "gamma_2", "a_3 cos", "a_3 sin", "xs", "ys")
 
@@ -97,11 +98,25 @@ def make(index: int, npix: int, paint: int = 4) -> tuple[str, System]:
     return f"{kind} {number}, peak {image.max():.0f}", system
 
 
-def build(system: System, prior: GaussianPrior, rays: int, rank: int = RANK) -> tuple[Evidence, jax.Array, float]:
-    """The evidence with that many rays, eta of the truth, and the information (nats) in the directions left out."""
+def build(
+    system: System,
+    prior: GaussianPrior,
+    rays: int,
+    rank: int = RANK,
+    interpolation: str = "cubic",
+    hole: float = 0.0,
+) -> tuple[Evidence, jax.Array, float]:
+    """The evidence with that many rays, eta of the truth, and the information (nats) in the directions left out.
+
+    hole: pixels within so many arcsec of the lens's centre are left out.
+    """
     lens, seen = LensModel(), system.observation
-    operator = LensOperator(lens, seen.shape, seen.pixel_scale, prior.n, FOV, seen.psf, supersampling=rays)
-    y, weight = jnp.asarray(seen.image, jnp.float32), jnp.asarray(1 / seen.noise, jnp.float32)
+    operator = LensOperator(
+        lens, seen.shape, seen.pixel_scale, prior.n, FOV, seen.psf, supersampling=rays, interpolation=interpolation
+    )
+    rows, cols = (seen.pixel_scale * (np.arange(k) - (k - 1) / 2) for k in seen.shape)
+    distance = np.hypot(rows[:, None] - system.truth["y0"], cols - system.truth["x0"])
+    y, weight = jnp.asarray(seen.image, jnp.float32), jnp.asarray((distance >= hole) / seen.noise, jnp.float32)
     problem = Problem(operator, y, weight, lens.space, None, prior.scale, prior.offset)
     truth = lens.space.to_normal({name: jnp.asarray(v) for name, v in system.truth.items()})
     modes = prior.basis[:, :MODES]
@@ -180,6 +195,17 @@ def ridge(evidence: Evidence, eta: jax.Array, step: jax.Array) -> tuple[np.ndarr
     return offsets[first : last + 1], values[first : last + 1]
 
 
+def shifts(evidence: Evidence, eta: jax.Array, name: str, pixel: float) -> tuple[np.ndarray, jax.Array]:
+    """Four source pixels (or what the prior allows) about xs or ys, as pixels and as steps of its normal coordinate."""
+    space, i = evidence.problem.space, LABELS.index(name)
+    half = min(2 * pixel, 0.98 * REACH)
+    centre = float(np.clip(space.from_normal(eta)[name], half - 0.98 * REACH, 0.98 * REACH - half))
+    offsets = np.linspace(-half, half, POINTS_ALONE)
+    params = space.from_normal(jnp.broadcast_to(eta, (POINTS_ALONE, eta.size)))
+    steps = space.to_normal(params | {name: jnp.asarray(centre + offsets, eta.dtype)})[:, i] - eta[i]
+    return offsets / pixel, steps
+
+
 def lines(evidence: Evidence, truth: jax.Array, alone: bool) -> tuple[list[Line], float]:
     """The scanned lines, and how much higher the maximum is than the truth (6 nats expected for 12 parameters)."""
     mode = maximum(evidence, truth)
@@ -187,22 +213,22 @@ def lines(evidence: Evidence, truth: jax.Array, alone: bool) -> tuple[list[Line]
     covariance = mode.factor @ mode.factor.T
     sd = jnp.sqrt(jnp.diagonal(covariance))
     operator = evidence.problem.operator
-    pixel = operator.shape[0] / operator.n  # source pixels are counted as npix on the field, whatever grid it has
+    side = operator.shape[0]  # source pixels are counted as npix on the field, whatever grid it has
     out = []
 
-    def add(name, step, offsets, values):
-        crossed = float(travel(evidence, mode.eta, step)) * (offsets[-1] - offsets[0]) * pixel
+    def add(name, offsets, values, crossed):
         out.append(Line(name, offsets, values, crossed, ripple(offsets, values), barrier(values)))
 
     for i, name in () if alone else enumerate(LABELS):
         step = covariance[i] / sd[i]
-        add(name, step, *ridge(evidence, mode.eta, step))
+        offsets, values = ridge(evidence, mode.eta, step)
+        pixels = float(travel(evidence, mode.eta, step)) * side / operator.n
+        add(name, offsets, values, pixels * (offsets[-1] - offsets[0]))
     for name in ("xs", "ys"):
+        offsets, steps = shifts(evidence, mode.eta, name, FOV / side)
         unit = jnp.eye(len(LABELS), dtype=mode.eta.dtype)[LABELS.index(name)]
-        step = unit / (travel(evidence, mode.eta, unit) * pixel)
-        offsets = np.linspace(-2, 2, POINTS_ALONE)
-        values = np.asarray(along(evidence, mode.eta, step, jnp.asarray(offsets, mode.eta.dtype)), float)
-        add(f"{name} alone", step, offsets, values)
+        values = np.asarray(along(evidence, mode.eta, unit, steps), float)
+        add(f"{name} alone", offsets, values, offsets[-1] - offsets[0])
     return out, gain
 
 
@@ -225,6 +251,8 @@ def main() -> None:
     parser.add_argument("--npix", type=int, default=64, help="of image and source, a side")
     parser.add_argument("--source", type=int, help="source pixels a side, by default npix")
     parser.add_argument("--paint", type=int, default=4, help="pixels of the true source per npix and side")
+    parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="cubic", help="of the source")
+    parser.add_argument("--hole", type=float, default=0.0, help="arcsec about the lens's centre to leave out")
     parser.add_argument("--x64", action="store_true", help="double precision")
     parser.add_argument("--alone", action="store_true", help="scan xs and ys alone only")
     parser.add_argument("--dump", help="write the scans to this npz file")
@@ -243,7 +271,9 @@ def main() -> None:
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for index, (name, system) in made.items():
         for rays in arguments.rays:
-            evidence, truth, lost = build(system, prior, rays)
+            evidence, truth, lost = build(
+                system, prior, rays, interpolation=arguments.interpolation, hole=arguments.hole
+            )
             with jax.enable_x64(arguments.x64):
                 if arguments.x64:
                     evidence, truth = jax.tree.map(double, (evidence, truth))

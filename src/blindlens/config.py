@@ -37,7 +37,7 @@ class InitialiseConfig(Stage):
     pixels: int = Field(default=64, ge=8, description="pixels a side to which larger images are binned at first")
     rank: int = Field(default=40, ge=1, description="eigen-galaxies of the cheap evidence")
     tail: float = Field(default=4.0, gt=0, description="information on the source (nats, twice) that may be left out")
-    most_rank: int = Field(default=512, ge=1, description="directions of the source that follow the lens at the most")
+    most_rank: int = Field(default=384, ge=1, description="directions of the source that follow the lens at the most")
     within: float = Field(default=30.0, gt=0, description="modes this many nats below the best are dropped")
 
 
@@ -45,9 +45,9 @@ class SplitGibbsConfig(Stage):
     """The default joint sampler."""
 
     warmup: int = Field(default=64, ge=1, description="sweeps before the first draw")
-    thin: int = Field(default=4, ge=1, description="sweeps per draw")
-    lens_steps: int = Field(default=1, ge=1, description="local lens moves a sweep")
-    leaps: int = Field(default=3, ge=1, description="gradients per local lens move")
+    thin: int = Field(default=2, ge=1, description="sweeps per draw")
+    local_every: int = Field(default=2, ge=1, description="sweeps from one Hamiltonian move of the lens to the next")
+    leaps: int = Field(default=3, ge=1, description="of a Hamiltonian move; one gradient more")
     jumps: int = Field(default=2, ge=1, description="independent lens proposals a sweep, from the mixture of all modes")
     translations: int = Field(default=1, ge=0, description="moves of the source by a whole pixel a sweep")
     source_steps: int = Field(default=4, ge=0, description="source redraws a sweep, other priors")
@@ -60,7 +60,7 @@ class SplitGibbsConfig(Stage):
 class EvidenceConfig(Stage):
     """The exact oracle for a Gaussian prior: SMC and NUTS on the evidence, then the source given the lens."""
 
-    moves: int = Field(default=5, ge=1, description="NUTS steps of every draw after the SMC")
+    moves: int = Field(default=3, ge=1, description="NUTS steps of every draw after the SMC")
 
 
 class RunConfig(Stage):
@@ -76,6 +76,7 @@ class RunConfig(Stage):
     trim: bool = Field(default=True, description="use the central part of the image that can see the source only")
     bin: int = Field(default=1, ge=1, description="pixels a side averaged into one beforehand")
     supersampling: int = Field(default=2, ge=1, description="rays per image pixel and side")
+    interpolation: Literal["bilinear", "cubic"] = Field(default="cubic", description="of the source between its pixels")
     surrogate: str = Field(default="galaxy-gaussian", description="Gaussian that carries the source along")
     draws: int = Field(default=64, ge=1, description="draws per chain")
     chains: int = Field(default=4, ge=1)

@@ -77,32 +77,41 @@ def laplace(evidence: Evidence, eta: Array) -> Mode:
     return Mode(eta, jnp.linalg.cholesky(covariance), evidence.log_posterior(eta))
 
 
-def climb(evidence: Evidence, eta: Array, steps: int) -> Array:
-    """Maximise the log posterior by Levenberg-Marquardt with the marginal Fisher matrix; never goes down."""
+def climb(evidence: Evidence, eta: Array, steps: int, settled: float = 1e-2) -> Array:
+    """Maximise the log posterior by Levenberg-Marquardt with the marginal Fisher matrix; never goes down.
+
+    Ends after `steps` steps, or when two accepted steps in succession gain less than `settled` nats each.
+    """
     value_and_grad = jax.value_and_grad(evidence.log_posterior)
 
-    def step(carry, _):
-        eta, value, grad, F, damping = carry
+    def unfinished(carry):
+        *_, i, small = carry
+        return (i < steps) & (small < 2)
+
+    def step(carry):
+        eta, value, grad, F, damping, i, small = carry
         move = jnp.linalg.solve(F + damping * jnp.diag(jnp.diagonal(F)), grad)
         length = jnp.linalg.norm(move)
         trial = eta + move * jnp.minimum(1.0, 1.0 / length)
         new_value, new_grad = value_and_grad(trial)
         better = new_value > value
+        small = jnp.where(better, jnp.where(new_value - value < settled, small + 1, 0), small)
+        # where even the shortest steps only lose, rounding hides what is left to gain
+        small = jnp.where(damping > 1e4, 2, small)
         new_F = jax.lax.cond(better, lambda: fisher(evidence, trial)[0], lambda: F)
         damping = jnp.where(better, jnp.maximum(damping / 5, 1e-4), damping * 6)
         pick = lambda new, old: jnp.where(better, new, old)  # noqa: E731
-        return (pick(trial, eta), pick(new_value, value), pick(new_grad, grad), new_F, damping), value
+        return (pick(trial, eta), pick(new_value, value), pick(new_grad, grad), new_F, damping, i + 1, small)
 
     value, grad = value_and_grad(eta)
-    start = (eta, value, grad, fisher(evidence, eta)[0], jnp.asarray(1e-2, eta.dtype))
-    (eta, *_), _ = jax.lax.scan(step, start, None, length=steps)
-    return eta
+    start = (eta, value, grad, fisher(evidence, eta)[0], jnp.asarray(1e-2, eta.dtype), 0, 0)
+    return jax.lax.while_loop(unfinished, step, start)[0]
 
 
 class Informed(NamedTuple):
     """The directions of the source that the data inform: x = rest + basis c with c = dual^T (x - mean) ~ N(0, I).
 
-    basis, dual: (n*n, k). Under the prior `rest` is independent of c. tail: bound on what the evidence loses without rest.
+    basis, dual: (n*n, k). Under the prior `rest` is independent of c. tail: at most what the evidence loses with it.
     """
 
     basis: Array
@@ -126,11 +135,11 @@ def informed(evidence: Evidence, modes: Array, tail: float, most: int) -> Inform
         return H @ H.T
 
     total = sum(np.asarray(gram(evidence, eta), np.float64) for eta in modes) / len(modes)
-    D, U = scipy.linalg.eigh(total)
+    D, U = scipy.linalg.eigh(total, subset_by_index=(max(0, r - most), r - 1))
     D, U = np.maximum(D[::-1], 0), U[:, ::-1]
     D[1e-6 * D[0] > D] = 0
-    left = np.append(np.cumsum(D[::-1])[::-1], 0.0)
-    k = max(1, min(most, int(np.argmax(left <= tail))))
+    left = np.maximum(np.trace(total) - np.append(0.0, np.cumsum(D)), 0.0)
+    k = max(1, int(np.argmax(left <= tail)) if left[-1] <= tail else len(D))
     basis = np.asarray(evidence.basis, np.float64)
     rotated = basis @ U[:, :k]
     dual = (basis / np.sum(basis**2, 0)) @ U[:, :k]

@@ -138,10 +138,10 @@ class Start(NamedTuple):
     informed: Informed
 
 
-def seen(evidence: Evidence, modes: Array, threshold: float = 0.1) -> tuple[int, int]:
-    """Half-widths (rows, columns), in pixels from the centre, of the pixels that can see the source at any of the modes.
+def seen(evidence: Evidence, modes: Array, threshold: float = 1.0) -> tuple[int, int]:
+    """Half-widths (rows, columns), in pixels, of the part of the image that sees the source at any of the modes.
 
-    Those where the prior's sources scatter by more than `threshold` of the noise.
+    Those where the prior's sources scatter by more than `threshold` of the noise: beyond, no pixel says much.
     """
     half = [0.0, 0.0]
     for eta in modes:
@@ -154,7 +154,7 @@ def seen(evidence: Evidence, modes: Array, threshold: float = 0.1) -> tuple[int,
 
 
 def neighbours(evidence: Evidence, modes: Array) -> Array:
-    """The modes, and each with the source's field moved by one source pixel along rows, columns or both: (<= 9 K, d)."""
+    """The modes, and each with the source's field moved by a pixel along rows, columns or both: (<= 9 K, d)."""
     moves = [(i, j) for i in (0, -1, 1) for j in (0, -1, 1)]
     moved = [evidence.problem.translated(eta, i, j) for i, j in moves for eta in modes]
     return jnp.stack([eta for eta, inside in moved if inside])

@@ -65,7 +65,7 @@ def sample(
     store: Store,
     progress: Progress,
 ) -> Draws:
-    """Split Gibbs with ridge moves on any prior; `gaussian` is the surrogate, and the prior itself when it is Gaussian."""
+    """Split Gibbs with ridge moves on any prior; `gaussian`: the surrogate, or the prior itself if it is Gaussian."""
     chain_key, run_key = jax.random.split(key)
     keys = jax.vmap(lambda k: jax.random.fold_in(chain_key, k))(jnp.arange(chains))
     rho = float(np.sqrt(stage.bias / gain_bound(full.problem, start.modes.eta[0], prior.n)))
@@ -73,11 +73,8 @@ def sample(
     surrogate = None if prior is gaussian else gaussian
 
     def sampler(mixture: Mixture) -> SplitGibbs:
-        return SplitGibbs(
-            full.problem, prior, surrogate, start.informed.basis, start.informed.dual, mixture, stage.lens_steps,
-            stage.leaps, stage.jumps, stage.translations, stage.source_steps if surrogate is not None else 0, stage.diffusion_steps, stage.cg_tolerance,
-            stage.cg_steps,
-        )  # fmt: skip
+        directions = start.informed
+        return SplitGibbs(full.problem, prior, surrogate, directions.basis, directions.dual, mixture, stage)
 
     block = stage.thin * max(1, BLOCK // stage.thin)
     warm = -(-stage.warmup // block)

@@ -37,8 +37,8 @@ def sample_lens(
 ) -> tuple[Array, OracleStats]:
     """eta (P, d) ~ p(l | y): SMC along q^(1-b) p^b from the mixture q, then `moves` NUTS steps of every particle.
 
-    mixture: the Laplace approximations of all modes, with heavy tails. The next b halves the effective sample size at the
-    most. The metric of all kernels is the modes' mean covariance. batch: particles computed at once.
+    mixture: the Laplace approximations of all modes, with heavy tails. The next b at most halves the effective sample
+    size. The metric of all kernels is the modes' mean covariance. batch: particles computed at once.
     """
     d = mixture.means.shape[1]
     start_key, smc_key, pick_key, move_key = jax.random.split(key, 4)
@@ -63,7 +63,7 @@ def sample_lens(
         },
         blackjax.smc.resampling.systematic,
         target_ess=0.5,
-        num_mcmc_steps=2,
+        num_mcmc_steps=1,
         batch_size=batch,
     )
 
@@ -83,7 +83,7 @@ def sample_lens(
     chosen = blackjax.smc.resampling.systematic(pick_key, state.weights, particles)
     eta = state.particles[chosen]
 
-    kernel = blackjax.nuts(evidence.log_posterior, 0.5, within, max_num_doublings=4)
+    kernel = blackjax.nuts(evidence.log_posterior, 0.6, within, max_num_doublings=3)
 
     def move(args):
         key, eta = args
@@ -96,7 +96,7 @@ def sample_lens(
 
 
 def sample(key: Array, full: Evidence, start: Start, chains: int, draws: int, moves: int, progress: Progress) -> Draws:
-    """Exact joint draws under a Gaussian prior, chains x draws particles in random order; their source given the lens."""
+    """Exact joint draws under a Gaussian prior: chains x draws particles in random order, the source given the lens."""
     modes = start.modes
     lens_key, source_key, order_key = jax.random.split(key, 3)
     mixture = Mixture(modes.eta, modes.factor, laplace_log_weights(modes))

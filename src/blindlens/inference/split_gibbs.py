@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..config import SplitGibbsConfig
 from ..prior import Denoiser, GaussianPrior
 from ..sampler.diffusion import reverse_sde
 from ..sampler.kernels import Info, Mixture, State, init, jump, metropolis, propose, rotate
@@ -51,7 +52,7 @@ class SweepInfo(NamedTuple):
 
 
 class Tuning(NamedTuple):
-    """What warm-up adapts, one a chain: reference mean (d,) and factor (d, d), angle of `rotate`, size of source moves."""
+    """What warm-up adapts, one a chain: reference mean (d,), factor (d, d), angle of `rotate`, size of source moves."""
 
     mean: Array
     factor: Array
@@ -75,7 +76,7 @@ def log_prior_ratio(denoiser: Denoiser, x1: Array, x0: Array, sigma: float = 2e-
 class SplitGibbs(eqx.Module):
     """The sampler for one problem. surrogate None: the prior is Gaussian and is its own surrogate.
 
-    basis, dual: the directions of the source that follow the lens (`informed`); the rest of x is held by the ridge moves.
+    basis, dual: the directions of the source that follow the lens (`informed`); ridge moves hold the rest.
     """
 
     problem: Problem
@@ -84,14 +85,11 @@ class SplitGibbs(eqx.Module):
     basis: Array
     dual: Array
     mixture: Mixture
-    lens_steps: int = eqx.field(static=True)
-    leaps: int = eqx.field(static=True)
-    jumps: int = eqx.field(static=True)
-    translations: int = eqx.field(static=True)
-    source_steps: int = eqx.field(static=True)
-    diffusion_steps: int = eqx.field(static=True)
-    cg_tolerance: float = eqx.field(static=True)
-    cg_steps: int = eqx.field(static=True)
+    stage: SplitGibbsConfig = eqx.field(static=True)
+
+    @property
+    def source_steps(self) -> int:
+        return 0 if self.surrogate is None else self.stage.source_steps
 
     @property
     def gaussian(self) -> GaussianPrior:
@@ -109,13 +107,13 @@ class SplitGibbs(eqx.Module):
             return jnp.zeros((), x1.dtype)
         return log_prior_ratio(self.prior, x1, x0) - self.surrogate.log_ratio(x1, x0)
 
-    def ridge(self, key: Array, chain: Chain, tuning: Tuning) -> tuple[Chain, tuple[Array, ...]]:
-        """Lens and source move together; nu and the part of x outside the basis are held."""
+    def ridge(self, key: Array, chain: Chain, tuning: Tuning, local: Array) -> tuple[Chain, tuple[Array, ...]]:
+        """Lens and source move together; nu and the part of x outside the basis are held. local: with an HMC move."""
         r = self.basis.shape[1]
         c = jnp.concatenate([self._coefficients(chain.x), chain.a])
         rest = chain.x - self._image(c[:r])
         model = Evidence(self.problem, self.basis, rest + chain.nu)
-        counts = (self.lens_steps, self.jumps, self.translations)
+        counts = (1, self.stage.jumps, self.stage.translations)
         moves = sum(counts)
         keys = jax.random.split(key, moves + self.source_steps + 1)
 
@@ -142,7 +140,13 @@ class SplitGibbs(eqx.Module):
             proposal, info = jax.lax.switch(
                 kind,
                 (
-                    lambda: rotate(move_key, state, target, tuning.mean, tuning.factor, tuning.angle, self.leaps),
+                    lambda: jax.lax.cond(
+                        local,
+                        lambda: rotate(
+                            move_key, state, target, tuning.mean, tuning.factor, tuning.angle, self.stage.leaps
+                        ),
+                        lambda: (state, Info(jnp.asarray(jnp.nan), jnp.asarray(False))),
+                    ),
                     lambda: jump(move_key, state, target, self.mixture),
                     lambda: self.translate(move_key, state, target),
                 ),
@@ -205,7 +209,7 @@ class SplitGibbs(eqx.Module):
         def normal(v):
             return v + rho**2 * adjoint(forward(v))[0]
 
-        step, _ = jax.scipy.sparse.linalg.cg(normal, right, tol=self.cg_tolerance, maxiter=self.cg_steps)
+        step, _ = jax.scipy.sparse.linalg.cg(normal, right, tol=self.stage.cg_tolerance, maxiter=self.stage.cg_steps)
         residual = jnp.linalg.norm(normal(step) - right) / jnp.linalg.norm(right)
         return chain._replace(nu=start + step - chain.x), residual
 
@@ -215,13 +219,13 @@ class SplitGibbs(eqx.Module):
         if isinstance(self.prior, GaussianPrior):
             x = self.prior.posterior_sample(key, z, rho)
         else:
-            x = reverse_sde(key, self.prior, z, rho, self.diffusion_steps)
+            x = reverse_sde(key, self.prior, z, rho, self.stage.diffusion_steps)
         return chain._replace(x=x, nu=z - x)
 
-    def sweep(self, key: Array, chain: Chain, tuning: Tuning, rho: Array) -> tuple[Chain, SweepInfo]:
+    def sweep(self, key: Array, chain: Chain, tuning: Tuning, rho: Array, local: Array) -> tuple[Chain, SweepInfo]:
         """Ridge moves, then z | x, l, then x | z."""
         ridge_key, data_key, prior_key = jax.random.split(key, 3)
-        chain, (log_evidence, acceptance, jumped, translated, source) = self.ridge(ridge_key, chain, tuning)
+        chain, (log_evidence, acceptance, jumped, translated, source) = self.ridge(ridge_key, chain, tuning, local)
         chain, residual = self.data_step(data_key, chain, rho)
         chi2 = self.problem.chi2(chain.eta, chain.x + chain.nu, chain.a)
         info = SweepInfo(log_evidence, chi2, acceptance, jumped, translated, source, residual)
@@ -237,9 +241,10 @@ class SplitGibbs(eqx.Module):
             def step(carry, inputs):
                 chain, tuning = carry
                 key, rho, i = inputs
-                chain, info = self.sweep(key, chain, tuning, rho)
+                local = i % self.stage.local_every == 0
+                chain, info = self.sweep(key, chain, tuning, rho, local)
                 gain = jnp.where(adapt, 0.5 / jnp.sqrt(1.0 + i), 0.0)
-                angle = tuning.angle * jnp.exp(gain * (info.acceptance - 0.65))
+                angle = tuning.angle * jnp.exp(jnp.where(local, gain * (info.acceptance - 0.65), 0.0))
                 beta = tuning.beta * jnp.exp(gain * (info.source_acceptance - 0.4))
                 tuning = tuning._replace(angle=jnp.clip(angle, 0.02, jnp.pi / 2), beta=jnp.clip(beta, 1e-3, 1.0))
                 return (chain, tuning), (chain, info)

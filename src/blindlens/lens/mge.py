@@ -12,7 +12,7 @@ from .parameters import ParameterSpace, Polar, Uniform
 class MultiGaussian(eqx.Module):
     """G a = sum_k a_k amplitude exp(-R^2 / (2 sigma_k^2)), R^2 = q x'^2 + y'^2 / q, x' along the major axis.
 
-    sigmas: (k,) arcsec. amplitude: surface brightness of a_k = 1, data units: the prior sd of each component. Centre, axis
+    sigmas: (k,) arcsec. amplitude: surface brightness of a_k = 1, data units: the prior sd of each. Centre, axis
     ratio and angle are shared and sampled beside the lens: x_light, y_light (arcsec), q_light, phi_light (radians).
     """
 

@@ -11,41 +11,88 @@ from ..errors import BlindlensError
 from ..linear import LinearOperator
 from .mass import LensModel
 
+INTERPOLATIONS = ("bilinear", "cubic")
 
-def bilinear(table: Array, u: Array, v: Array, n: int) -> Array:
-    """Bilinear interpolation of r images at once, zero outside the grid.
 
-    table: (n*n, r), one image a column; u (column), v (row): positions (...) in pixels, centres at integers.
-    Returns (..., r). Beyond the last pixel centre the image falls linearly to zero within one pixel; it is
-    never extrapolated.
-    """
+def spline_weights(t: Array, interpolation: str) -> tuple[list[Array], list[Array]]:
+    """Weights of the pixels around u = floor(u) + t, from floor(u) (bilinear) or floor(u) - 1 (cubic) on, and d/dt."""
+    if interpolation == "bilinear":
+        one = jnp.ones_like(t)
+        return [1 - t, t], [-one, one]
+    s = 1 - t
+    weights = [s**3 / 6, 2 / 3 - t**2 + t**3 / 2, 2 / 3 - s**2 + s**3 / 2, t**3 / 6]
+    return weights, [-(s**2) / 2, 1.5 * t**2 - 2 * t, 2 * s - 1.5 * s**2, t**2 / 2]
+
+
+def _taps(u: Array, v: Array, n: int, interpolation: str):
+    """For each pixel that a position sees: its row in the table, and its weight with the derivatives along u and v."""
     i, j = jnp.floor(v), jnp.floor(u)
-    total = 0.0
-    for di in (0, 1):
-        for dj in (0, 1):
+    first = 0 if interpolation == "bilinear" else -1
+    along_v, along_u = (spline_weights(t, interpolation) for t in (v - i, u - j))
+    for di, (wi, si) in enumerate(zip(*along_v, strict=True), first):
+        for dj, (wj, sj) in enumerate(zip(*along_u, strict=True), first):
             row, col = i + di, j + dj
             inside = (row >= 0) & (row < n) & (col >= 0) & (col < n)
-            w = (1 - jnp.abs(v - row)) * (1 - jnp.abs(u - col)) * inside
-            index = jnp.clip(row, 0, n - 1) * n + jnp.clip(col, 0, n - 1)
-            total = total + w[..., None] * table[index.astype(jnp.int32)]
-    return total
+            index = (jnp.clip(row, 0, n - 1) * n + jnp.clip(col, 0, n - 1)).astype(jnp.int32)
+            yield index, wi * wj * inside, wi * sj * inside, si * wj * inside
+
+
+def interpolate(table: Array, u: Array, v: Array, n: int, interpolation: str = "bilinear") -> Array:
+    """Spline surface of r images at once, zero outside the grid.
+
+    table: (n*n, r), one image's spline coefficients a column; u (column), v (row): positions (...) in pixels, centres
+    at integers. Returns (..., r). Beyond the last pixel centre the image falls to zero within one pixel (bilinear) or two
+    (cubic); it is never extrapolated.
+    """
+    return sum(weight[..., None] * table[index] for index, weight, _, _ in _taps(u, v, n, interpolation))
+
+
+# The derivative by hand: it is an interpolation too, and costs as much; the transposed gathers that differentiating the
+# sum would give cost ten times more.
+_differentiable = jax.custom_jvp(interpolate, nondiff_argnums=(3, 4))
+
+
+@_differentiable.defjvp
+def _interpolate_jvp(n, interpolation, primals, tangents):
+    (table, u, v), (dtable, du, dv) = primals, tangents
+    slope_u = sum(w[..., None] * table[index] for index, _, w, _ in _taps(u, v, n, interpolation))
+    # XLA fuses a sum of gathers into one loop if nothing else reads them: the barrier keeps the two sums apart
+    same, slope_u = jax.lax.optimization_barrier((table, slope_u))
+    slope_v = sum(w[..., None] * same[index] for index, _, _, w in _taps(u, v, n, interpolation))
+    # a product with ones, whose transpose is a matrix product too: XLA's sums along rows are ten times slower
+    ones = jnp.ones((1, table.shape[1]), table.dtype)
+    slope_v = jax.lax.optimization_barrier(slope_v)
+    moved = sum(s * (d.reshape(-1, 1) @ ones).reshape(s.shape) for s, d in ((slope_u, du), (slope_v, dv)))
+    return interpolate(table, u, v, n, interpolation), moved + interpolate(dtable, u, v, n, interpolation)
+
+
+def coefficients(table: Array, n: int, interpolation: str) -> Array:
+    """Spline coefficients of images (n*n, r): the surface passes through the pixel values at the pixel centres."""
+    if interpolation == "bilinear":
+        return table
+    values = 2 / 3 * np.eye(n) + (np.eye(n, k=1) + np.eye(n, k=-1)) / 6
+    inverse = jnp.asarray(np.linalg.inv(values), table.dtype)
+    rows = (inverse @ table.reshape(n, -1)).reshape(n, n, -1)
+    return jnp.einsum("jk,ikr->ijr", inverse, rows).reshape(table.shape)
 
 
 class Blur(eqx.Module):
-    """Convolution of images (..., ny, nx) with a PSF, "same" size, light beyond the border taken as zero.
+    """Convolution of images with a PSF, "same" size, light beyond the border taken as zero.
 
-    psf: odd-sized kernel (ky, kx), normalised by the caller. `method`: "fft" or "direct".
+    psf: odd-sized kernel (ky, kx), normalised by the caller. `method`: "direct" sums shifted images, one row and one
+    column kernel for each singular value of the PSF above 1e-8 of its largest; "fft"; "auto" takes the cheaper.
     """
 
-    kernel: Array
+    columns: tuple[tuple[float, ...], ...] = eqx.field(static=True)
+    rows: tuple[tuple[float, ...], ...] = eqx.field(static=True)
     otf: Array
     shape: tuple[int, int] = eqx.field(static=True)
     padded: tuple[int, int] = eqx.field(static=True)
     method: str = eqx.field(static=True)
 
-    def __init__(self, psf, shape: tuple[int, int], method: str = "fft"):
-        if method not in ("fft", "direct"):
-            raise BlindlensError(f"the PSF method is 'fft' or 'direct', not {method!r}")
+    def __init__(self, psf, shape: tuple[int, int], method: str = "auto"):
+        if method not in ("auto", "fft", "direct"):
+            raise BlindlensError(f"the PSF method is 'auto', 'fft' or 'direct', not {method!r}")
         psf = np.asarray(psf, np.float64)
         if psf.ndim != 2 or psf.shape[0] % 2 == 0 or psf.shape[1] % 2 == 0:
             raise BlindlensError(f"the PSF kernel must be two-dimensional with odd sides, not {psf.shape}")
@@ -56,29 +103,47 @@ class Blur(eqx.Module):
         centred = np.zeros(self.padded)
         centred[: psf.shape[0], : psf.shape[1]] = psf
         centred = np.roll(centred, [-h for h in half], (0, 1))
-        self.kernel = jnp.asarray(psf)
         self.otf = jnp.asarray(np.fft.rfft2(centred))
-        self.shape, self.method = tuple(shape), method
+        u, size, v = np.linalg.svd(psf)
+        terms = int(np.count_nonzero(size > 1e-8 * size[0]))
+        self.columns = tuple(tuple((u[::-1, i] * size[i]).tolist()) for i in range(terms))
+        self.rows = tuple(tuple(v[i, ::-1].tolist()) for i in range(terms))
+        # measured on CPUs for stacks of hundreds of images: an FFT costs as much as some forty shifted sums
+        cheaper = "direct" if terms * sum(psf.shape) <= 48 else "fft"
+        self.shape, self.method = tuple(shape), cheaper if method == "auto" else method
 
-    def __call__(self, image: Array) -> Array:
+    def __call__(self, images: Array, axes: tuple[int, int] = (-2, -1)) -> Array:
+        """Blur along `axes` (rows, columns), of the shape given at construction; all others are a batch."""
         if self.method == "direct":
-            flipped = self.kernel[None, None, ::-1, ::-1].astype(image.dtype)
-            stack = image.reshape(-1, 1, *self.shape)
-            return jax.lax.conv(stack, flipped, (1, 1), "SAME").reshape(image.shape)
-        spectrum = jnp.fft.rfft2(image, s=self.padded) * self.otf
-        return jnp.fft.irfft2(spectrum, s=self.padded)[..., : self.shape[0], : self.shape[1]]
+            return sum(
+                shifted_sum(shifted_sum(images, column, axes[0]), row, axes[1])
+                for column, row in zip(self.columns, self.rows, strict=True)
+            )
+        stack = jnp.moveaxis(images, axes, (-2, -1))
+        spectrum = jnp.fft.rfft2(stack, s=self.padded) * self.otf
+        stack = jnp.fft.irfft2(spectrum, s=self.padded)[..., : self.shape[0], : self.shape[1]]
+        return jnp.moveaxis(stack, (-2, -1), axes)
+
+
+def shifted_sum(x: Array, weights: tuple[float, ...], axis: int) -> Array:
+    """sum_k weights[k] x[i + k - half] along an axis, zeros beyond its ends."""
+    axis, half = axis % x.ndim, len(weights) // 2
+    border = [(half, half) if i == axis else (0, 0) for i in range(x.ndim)]
+    padded, n = jnp.pad(x, border), x.shape[axis]
+    return sum(w * jax.lax.slice_in_dim(padded, k, k + n, axis=axis) for k, w in enumerate(weights))
 
 
 class LensOperator(eqx.Module):
     """The family {A_l}: `LensOperator(...)(params)` is the LinearOperator A_l for one lens.
 
-    (A_l x)(pixel) = PSF * mean over s x s rays theta of x(beta(theta) - (xs, ys)), x bilinear on an n x n grid of
-    side `fov` centred on (xs, ys), zero outside.
+    (A_l x)(pixel) = PSF * mean over s x s rays theta of x(beta(theta) - (xs, ys)), x a surface through the n x n pixel
+    values of a grid of side `fov` centred on (xs, ys), zero outside.
 
     lens: the mass model. shape: (ny, nx) of the image. pixel_scale: arcsec. psf: odd kernel or None. n: source
-    pixels a side. fov: source field, arcsec. supersampling: rays per pixel and side; too few make log p(y | l) ripple
-    at the period of a source pixel, and that the default 2 is enough has not been shown (docs/status.md). mask: True where the
-    image is used; rays are traced everywhere, masked pixels come out as zero.
+    pixels a side. fov: source field, arcsec. mask: True where the image is used; rays are traced everywhere, masked
+    pixels come out as zero. supersampling: rays per pixel and side. interpolation: "bilinear", or "cubic" for the
+    interpolating spline, twice differentiable in the lens. Bilinear makes log p(y | l) ripple at the period of a source
+    pixel whatever the number of rays; cubic needs 2 rays, not 1 (docs/ripple.md).
     """
 
     lens: LensModel
@@ -89,6 +154,7 @@ class LensOperator(eqx.Module):
     fov: Array
     shape: tuple[int, int] = eqx.field(static=True)
     n: int = eqx.field(static=True)
+    interpolation: str = eqx.field(static=True)
 
     def __init__(
         self,
@@ -100,11 +166,14 @@ class LensOperator(eqx.Module):
         psf=None,
         mask=None,
         supersampling: int = 2,
-        psf_method: str = "fft",
+        psf_method: str = "auto",
+        interpolation: str = "bilinear",
     ):
         if supersampling < 1 or n < 2 or min(shape) < 1:
             raise BlindlensError("supersampling must be >= 1, the source >= 2 pixels a side, the image not empty")
-        self.lens, self.shape, self.n = lens, tuple(shape), n
+        if interpolation not in INTERPOLATIONS:
+            raise BlindlensError(f"the source is interpolated by one of {INTERPOLATIONS}, not {interpolation!r}")
+        self.lens, self.shape, self.n, self.interpolation = lens, tuple(shape), n, interpolation
         s = supersampling
         sub = (np.arange(s) - (s - 1) / 2) / s
         rows, cols = (np.arange(k) - (k - 1) / 2 for k in shape)
@@ -117,12 +186,12 @@ class LensOperator(eqx.Module):
         self.fov = jnp.asarray(fov, dtype=self.x.dtype)
 
     def __call__(self, params: dict[str, Array]) -> "LensedSource":
-        """A_l for one lens; `params` holds scalars under the names of `lens.space`, and `source_fov` where that varies."""
+        """A_l for one lens; `params` holds scalars under the names of `lens.space`, and `source_fov` if it varies."""
         bx, by = self.lens.ray_shoot(params, self.x, self.y)
         pixel = params.get("source_fov", self.fov) / self.n
         u = (bx - params["xs"]) / pixel + (self.n - 1) / 2
         v = (by - params["ys"]) / pixel + (self.n - 1) / 2
-        return LensedSource(u, v, self.blur, self.mask, self.shape, self.n)
+        return LensedSource(u, v, self.blur, self.mask, self.shape, self.n, self.interpolation)
 
 
 class LensedSource(LinearOperator):
@@ -134,6 +203,7 @@ class LensedSource(LinearOperator):
     mask: Array | None
     shape: tuple[int, int] = eqx.field(static=True)
     n: int = eqx.field(static=True)
+    interpolation: str = eqx.field(static=True)
 
     @property
     def in_shape(self) -> tuple[int, int]:
@@ -144,18 +214,26 @@ class LensedSource(LinearOperator):
         return self.shape
 
     def mv(self, x: Array) -> Array:
-        return self.images(x.reshape(-1, 1))[0]
+        return self._images(x.reshape(-1, 1), interpolate)[..., 0]
 
     def images(self, table: Array) -> Array:
-        """A_l applied to r sources at once, given as the columns of table (n*n, r): (r, ny, nx)."""
+        """A_l applied to r sources at once, given as the columns of table (n*n, r): (ny, nx, r).
+
+        Made to be differentiated in the lens; `mv` is the one to transpose.
+        """
+        return self._images(table, _differentiable)
+
+    def _images(self, table: Array, interpolate) -> Array:
+
+        table = coefficients(table, self.n, self.interpolation)
 
         @jax.checkpoint
         def add(total, uv):
-            return total + bilinear(table, *uv, self.n), None
+            return total + interpolate(table, *uv, self.n, self.interpolation), None
 
         start = jnp.zeros((*self.shape, table.shape[1]), jnp.result_type(table, self.u))
         total, _ = jax.lax.scan(add, start, (self.u, self.v))
-        images = jnp.moveaxis(total / self.u.shape[0], -1, 0)
+        images = total / self.u.shape[0]
         if self.blur is not None:
-            images = self.blur(images)
-        return images if self.mask is None else images * self.mask
+            images = self.blur(images, (0, 1))
+        return images if self.mask is None else images * self.mask[..., None]

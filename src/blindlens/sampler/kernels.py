@@ -10,11 +10,10 @@ from jax.scipy.special import gammaln
 
 
 class State(NamedTuple):
-    """position (d,), log density there and its gradient (d,)."""
+    """position (d,) and log density there."""
 
     position: Array
     logdensity: Array
-    gradient: Array
 
 
 class Info(NamedTuple):
@@ -26,7 +25,7 @@ class Info(NamedTuple):
 
 def init(position: Array, log_density: Callable[[Array], Array]) -> State:
     """The state at a position."""
-    return State(position, *jax.value_and_grad(log_density)(position))
+    return State(position, log_density(position))
 
 
 def metropolis(key: Array, proposal: State, state: State, log_ratio: Array) -> tuple[State, Info]:
@@ -48,10 +47,11 @@ def rotate(
 ) -> tuple[State, Info]:
     """Hamiltonian Monte Carlo whose integrator is exact for N(mean, factor factor^T) (Beskos et al. 2011).
 
-    The flow of the reference Gaussian, a rotation of position and momentum by `angle` a step, is solved exactly; only the
-    gradient of log density minus log reference kicks, half before and half after each of the `steps` rotations.
-    steps * angle = pi/2 and a Gaussian target: independent draws.
+    The flow of the reference Gaussian, a rotation of position and momentum by `angle` a step, is solved exactly; only
+    the gradient of log density minus log reference kicks, half before and half after each of the `steps` rotations.
+    steps * angle = pi/2 and a Gaussian target: independent draws. steps + 1 gradients.
     """
+    value_and_grad = jax.value_and_grad(log_density)
     noise_key, accept_key = jax.random.split(key)
     c, s = jnp.cos(angle), jnp.sin(angle)
     zeta = jax.scipy.linalg.solve_triangular(factor, state.position - mean, lower=True)
@@ -61,13 +61,15 @@ def rotate(
         return v + angle / 2 * (factor.T @ gradient + zeta)
 
     def step(carry, _):
-        zeta, v, at = carry
-        v = kick(zeta, v, at.gradient)
+        zeta, v, gradient, _ = carry
+        v = kick(zeta, v, gradient)
         zeta, v = c * zeta + s * v, c * v - s * zeta
-        at = init(mean + factor @ zeta, log_density)
-        return (zeta, kick(zeta, v, at.gradient), at), None
+        value, gradient = value_and_grad(mean + factor @ zeta)
+        return (zeta, kick(zeta, v, gradient), gradient, value), None
 
-    (_, new_v, proposal), _ = jax.lax.scan(step, (zeta, v, state), None, length=steps)
+    start = (zeta, v, value_and_grad(state.position)[1], state.logdensity)
+    (zeta, new_v, _, value), _ = jax.lax.scan(step, start, None, length=steps)
+    proposal = State(mean + factor @ zeta, value)
     kinetic = (jnp.sum(v**2) - jnp.sum(new_v**2)) / 2
     return metropolis(accept_key, proposal, state, proposal.logdensity - state.logdensity + kinetic)
 
@@ -105,13 +107,9 @@ class Mixture(NamedTuple):
 def propose(
     key: Array, state: State, log_density: Callable[[Array], Array], position: Array, log_factor: Array
 ) -> tuple[State, Info]:
-    """Metropolis step to a given position; log_factor: log q(state | position) / q(position | state), -inf rejects.
-
-    The gradient is computed for accepted proposals only.
-    """
-    value = log_density(position)
-    chosen, info = metropolis(key, State(position, value, state.gradient), state, value - state.logdensity + log_factor)
-    return jax.lax.cond(info.accepted, lambda: init(position, log_density), lambda: chosen), info
+    """Metropolis step to a given position; log_factor: log q(state | position) / q(position | state), -inf rejects."""
+    proposal = init(position, log_density)
+    return metropolis(key, proposal, state, proposal.logdensity - state.logdensity + log_factor)
 
 
 def jump(key: Array, state: State, log_density: Callable[[Array], Array], mixture: Mixture) -> tuple[State, Info]:
