@@ -232,3 +232,17 @@ def test_bad_input_is_one_sentence(tmp_path, parts, kind):
     with pytest.raises(BlindlensError, match=words) as error:
         Observation.from_fits(path)
     assert "\n" not in str(error.value)
+
+
+def test_cropping_keeps_the_centre_and_the_sky():
+    image = np.arange(7 * 9, dtype=float).reshape(7, 9)
+    header = {"CRPIX1": 5.0, "CRPIX2": 4.0}
+    whole = Observation(image, np.ones((7, 9)), np.ones((3, 3)), pixel_scale=0.1, header=header)
+    part = whole.cropped((3, 5))
+    np.testing.assert_array_equal(part.image, image[2:5, 2:7])
+    assert part.header == {"CRPIX1": 3.0, "CRPIX2": 2.0}
+    x, y = part.coordinates()
+    assert x.mean() == pytest.approx(0, abs=1e-12) and y.mean() == pytest.approx(0, abs=1e-12)
+    for shape in ((4, 5), (9, 9), (0, 5)):
+        with pytest.raises(BlindlensError, match="no central part"):
+            whole.cropped(shape)

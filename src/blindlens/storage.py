@@ -47,7 +47,7 @@ def write_text(path: str | Path, text: str) -> None:
 def save_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], header: Mapping) -> None:
     """Write named arrays and a JSON-able header as one safetensors file, atomically."""
     metadata = {"header": json.dumps(dict(header))}
-    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
+    data = save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata)
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 

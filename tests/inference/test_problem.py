@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blindlens.config import RunConfig
-from blindlens.inference.evidence import Evidence, climb, fisher
+from blindlens.inference.evidence import Evidence, climb, fisher, informed
 from blindlens.inference.pipeline import build_problem
 from blindlens.inference.problem import condition, draw
 from blindlens.lens.mass import LensModel
@@ -86,3 +86,40 @@ def test_climb_ends_at_a_maximum_near_the_truth(system):
     z = np.linalg.cholesky(np.asarray(F, float)).T @ np.asarray(end - truth, float)
     assert float(evidence.log_posterior(end)) > float(evidence.log_posterior(start))
     assert z @ z < 50  # 12 degrees of freedom
+
+
+def test_informed_directions_hold_the_evidence_and_leave_the_prior_alone(system):
+    evidence, truth, prior, _ = system
+    tail = 0.5
+    found = informed(evidence, truth[None], tail, 99)
+    k, r = found.basis.shape[1], evidence.basis.shape[1]
+    assert k < r
+    few = Evidence(evidence.problem, found.basis, evidence.x0)
+    # of the unnormalised evidence all but tail / 2 nats; the quadratic part may only fall
+    assert abs(float(few.log_evidence(truth) - evidence.log_evidence(truth))) < 3 * tail
+    x = prior.sample(jax.random.key(8), (4000,)).reshape(4000, -1) - prior.mean.ravel()
+    c = np.asarray(x @ found.dual, float)
+    np.testing.assert_allclose(np.cov(c.T), np.eye(k), atol=0.12)
+    rest = np.asarray(x, float) - c @ np.asarray(found.basis, float).T
+    z = (c.T @ rest / np.sqrt(4000)) / (rest.std(0) + 1e-12)
+    assert np.abs(z).max() < 5.5  # uncorrelated: thousands of normal scores
+    # control: half as many directions lose more than the tail
+    less = Evidence(evidence.problem, found.basis[:, : k // 4], evidence.x0)
+    assert abs(float(less.log_evidence(truth) - evidence.log_evidence(truth))) > 3 * tail
+
+
+def test_a_translation_by_whole_source_pixels_moves_the_source_position_alone(system):
+    evidence, truth, _, _ = system
+    problem = evidence.problem
+    moved, inside = problem.translated(truth, 1, -1)
+    old, new = problem.params(truth), problem.params(moved)
+    pixel = 3.0 / 10
+    expected = {name: float(value) for name, value in old.items()}
+    expected["xs"] += pixel
+    expected["ys"] -= pixel
+    within = all(abs(expected[name]) < 0.35 for name in ("xs", "ys"))
+    assert bool(inside) == within
+    for name in old:
+        if within or name not in ("xs", "ys"):
+            assert abs(float(new[name]) - expected[name]) < 1e-5
+    assert not bool(problem.translated(truth, 9, 0)[1])

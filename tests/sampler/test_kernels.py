@@ -26,11 +26,10 @@ def exact(key, n):
     return z.at[:, 2].add(SKEW * (z[:, 0] ** 2 - 1)) @ FACTOR.T
 
 
-MIXTURE = Mixture(
-    jnp.zeros((2, D)), jnp.stack([FACTOR * 1.2, FACTOR * 2]), jnp.log(jnp.array([0.7, 0.3]))
-)
+MIXTURE = Mixture(jnp.zeros((2, D)), jnp.stack([FACTOR * 1.2, FACTOR * 2]), jnp.log(jnp.array([0.7, 0.3])))
 KERNELS = {
     "rotate": lambda key, s: rotate(key, s, log_density, jnp.zeros(D), 1.1 * FACTOR, jnp.asarray(0.9)),
+    "rotate, three steps": lambda key, s: rotate(key, s, log_density, jnp.zeros(D), 1.1 * FACTOR, jnp.asarray(0.5), 3),
     "jump": lambda key, s: jump(key, s, log_density, MIXTURE),
 }
 
@@ -99,3 +98,18 @@ def test_reverse_diffusion_draws_x_given_z():
     assert 2.5 < error[16] / error[32] < 5  # second order; 3.2 by the exact recursion of the variance
     assert abs(float(reverse_sde(key, denoise, z, jnp.asarray(rho), 128).mean()) - mean) < 0.005 * sd + 5 * sd / 300
     assert abs(float(frozen_denoiser(key, denoise, z, rho, 128).std() / sd - 1)) > 0.03
+
+
+def test_the_mixtures_density_is_normalised():
+    """By importance sampling from a wide normal, and against the draws' own share of a ball."""
+    key = jax.random.key(4)
+    wide = 4 * FACTOR
+    z = jax.random.normal(key, (200_000, D))
+    log_wide = -jnp.sum(z**2, 1) / 2 - D / 2 * jnp.log(2 * jnp.pi) - jnp.sum(jnp.log(jnp.diagonal(wide)))
+    weight = jnp.exp(jax.vmap(MIXTURE.log_density)(z @ wide.T) - log_wide)
+    assert abs(float(weight.mean()) - 1) < 0.02
+    inside = jnp.linalg.norm(z @ wide.T, axis=1) < 1.5
+    draws = jax.vmap(MIXTURE.sample)(jax.random.split(key, 50_000))
+    share = float(jnp.mean(jnp.linalg.norm(draws, axis=1) < 1.5))
+    assert abs(float((weight * inside).mean()) - share) < 0.02
+    assert share > 0.1

@@ -41,8 +41,8 @@ def interpolate(table: Array, u: Array, v: Array, n: int, interpolation: str = "
     """Spline surface of r images at once, zero outside the grid.
 
     table: (n*n, r), one image's spline coefficients a column; u (column), v (row): positions (...) in pixels, centres
-    at integers. Returns (..., r). Beyond the last pixel centre the image falls to zero within one pixel (bilinear) or two
-    (cubic); it is never extrapolated.
+    at integers. Returns (..., r). Beyond the last pixel centre the image falls to zero within one pixel (bilinear) or
+    two (cubic); it is never extrapolated.
     """
     return sum(weight[..., None] * table[index] for index, weight, _, _ in _taps(u, v, n, interpolation))
 
@@ -142,8 +142,8 @@ class LensOperator(eqx.Module):
     lens: the mass model. shape: (ny, nx) of the image. pixel_scale: arcsec. psf: odd kernel or None. n: source
     pixels a side. fov: source field, arcsec. mask: True where the image is used; rays are traced everywhere, masked
     pixels come out as zero. supersampling: rays per pixel and side. interpolation: "bilinear", or "cubic" for the
-    interpolating spline, twice differentiable in the lens. Bilinear makes log p(y | l) ripple at the period of a source
-    pixel whatever the number of rays; cubic needs 2 rays, not 1 (docs/ripple.md).
+    interpolating spline, twice differentiable in the lens. log p(y | l) ripples at the period of a source pixel: less
+    with cubic than with bilinear, less with 2 rays than with 1 (cubic), no less with 4 (docs/ripple.md).
     """
 
     lens: LensModel

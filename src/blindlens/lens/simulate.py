@@ -44,16 +44,20 @@ def simulate(
     psf_fwhm: float = 0.375,
     sigma: float = 0.35,
     supersampling: int = 8,
+    interpolation: str = "cubic",
     params: dict[str, Array] | None = None,
 ) -> list[System]:
     """One system per source; the defaults are the set-up of arXiv:2511.04792 with 8 x 8 rays per pixel.
 
     sources: (K, n, n) surface brightness on a field of `fov` arcsec. params: lens parameters (K,) each, else drawn from
-    the lens model's prior. sigma: standard deviation of the white noise, in the sources' units. Each system's random
+    the lens model's prior. interpolation: of the sources between their pixels. sigma: standard deviation of the white
+    noise, in the sources' units. Each system's random
     numbers depend on the key and its index alone.
     """
     psf = gaussian_psf(psf_fwhm, pixel_scale)
-    operator = LensOperator(lens, shape, pixel_scale, sources.shape[-1], fov, psf, supersampling=supersampling)
+    operator = LensOperator(
+        lens, shape, pixel_scale, sources.shape[-1], fov, psf, supersampling=supersampling, interpolation=interpolation
+    )
     noiseless_of = jax.jit(lambda p, s: operator(p) @ s)
     systems = []
     for k, source in enumerate(np.asarray(sources)):

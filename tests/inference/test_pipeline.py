@@ -1,0 +1,85 @@
+"""The whole path on a tiny system: both methods, and a run that is broken off and resumed."""
+
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+import pytest
+
+from blindlens.config import RunConfig
+from blindlens.inference.pipeline import infer
+from blindlens.lens.mass import LensModel
+from blindlens.lens.simulate import simulate
+from blindlens.prior import GaussianPrior
+from blindlens.progress import Progress
+
+LENS = LensModel(("sie",), ranges={"Rein": (0.8, 1.5)})
+CONFIG = RunConfig().replace(
+    flux_scale=1.0,
+    source_fov=3.0,
+    chains=2,
+    draws=16,
+    initialise={"draws": 100, "starts": 3, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40},
+    split_gibbs={"warmup": 8, "thin": 1},
+)
+
+
+@pytest.fixture(scope="module")
+def system():
+    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
+    prior = GaussianPrior.from_profiles(
+        8, r, np.exp(-r / 0.3), 0.1 + 0.5 * np.exp(-r / 0.35), k, 1 / (1 + k**2), 10.0, 0.0, "tiny"
+    )
+    x = prior.sample(jax.random.key(0), (1,))
+    (made,) = simulate(jax.random.key(2), np.asarray(10 * x), LENS, shape=(14, 14), pixel_scale=0.4, fov=3.0, sigma=1.0)
+    return made, prior
+
+
+def interrupting(after: int) -> Progress:
+    """A Progress that presses Ctrl-C when more than `after` blocks of sweeps are done."""
+
+    class Interrupting(Progress):
+        @contextmanager
+        def stage(self, name, total):
+            with super().stage(name, total) as bar:
+                advance = bar.advance
+
+                def counted(n=1, **figures):
+                    advance(n, **figures)
+                    if name == "sample" and bar.done > after:
+                        raise KeyboardInterrupt
+
+                bar.advance = counted
+                yield bar
+
+    return Interrupting()
+
+
+def test_a_run_broken_off_resumes_to_the_same_draws(system, tmp_path):
+    made, prior = system
+    whole = infer(made.observation, prior, LENS, CONFIG, out=tmp_path / "whole")
+    assert not list((tmp_path / "whole").glob("*.stage"))  # nothing but results is left
+    with pytest.raises(KeyboardInterrupt):
+        infer(made.observation, prior, LENS, CONFIG, out=tmp_path / "broken", progress=interrupting(1))
+    kept = {path.name for path in (tmp_path / "broken").glob("*.stage")}
+    assert {"start.stage", "chains.stage", "block0.stage"} <= kept
+    resumed = infer(made.observation, prior, LENS, CONFIG, out=tmp_path / "broken")
+    np.testing.assert_array_equal(resumed.source.values, whole.source.values)
+    for name in LENS.space.names:
+        np.testing.assert_array_equal(resumed.lens[name].values, whole.lens[name].values)
+    # control: another seed is another run
+    other = infer(made.observation, prior, LENS, CONFIG.replace(seed=1))
+    assert not np.array_equal(other.lens["Rein"].values, whole.lens["Rein"].values)
+
+
+def test_sampler_and_oracle_see_the_same_lens(system):
+    made, prior = system
+    ours = infer(made.observation, prior, LENS, CONFIG.replace(draws=64))
+    exact = infer(made.observation, prior, LENS, CONFIG.replace(draws=64, method="evidence"))
+    sd = exact.lens["Rein"].values.std()
+    assert abs(ours.mean()["Rein"] - exact.mean()["Rein"]) < 0.5 * sd
+    assert abs(made.truth["Rein"] - exact.mean()["Rein"]) < 4 * sd
+    for posterior in (ours, exact):
+        assert 0.6 < posterior.summary()["chi2_per_pixel"] < 1.4
+        assert posterior.source.shape == (2, 64, 8, 8)
+    assert np.isfinite(exact.attrs["log_evidence"])
