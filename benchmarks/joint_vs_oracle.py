@@ -3,12 +3,12 @@
 python benchmarks/joint_vs_oracle.py OUT --systems 20 [--first 0] [--method split_gibbs|evidence|conditional]
 python benchmarks/joint_vs_oracle.py OUT --table
 
-The first form runs the systems that OUT does not hold yet (start several at once with different --first for several cores);
-`evidence` is the oracle, `conditional` the control: the same sampler with the source held while the lens moves, which is
-the lens update of arXiv:2511.04792 and of every plain Gibbs sampler. The second prints the comparison.
+The first form runs the systems that OUT does not hold yet (start several at once, of different --first, for several
+cores); `evidence` is the oracle, `conditional` the control: the same sampler with the source held while the lens moves,
+which is the lens update of arXiv:2511.04792 and of every plain Gibbs sampler. The second prints the comparison.
 
-Systems: a 32 x 32 image of 12", a 32 x 32 source of 6.24" drawn from `galaxy-gaussian`, 12 lens parameters from the prior,
-made with 8 x 8 rays per pixel; noise 1.0 in the unit of s (peak S/N of about 20).
+Systems: a 32 x 32 image of 12", a 32 x 32 source of 6.24" drawn from `galaxy-gaussian`, 12 lens parameters from the
+prior, made with 8 x 8 rays per pixel; noise 1.0 in the unit of s (peak S/N of about 20).
 """
 
 import argparse
@@ -54,7 +54,9 @@ def run(k: int, method: str, out: Path) -> None:
     )
     # all directions, so that no system compiles anew, and the oracle leaves nothing out; one for the control
     directions = 1 if method == "conditional" else 320
-    config = config.replace(initialise={"tail": 1e-9, "most_rank": directions}, draws=32 if method == "evidence" else 64)
+    config = config.replace(
+        initialise={"tail": 1e-9, "most_rank": directions}, draws=32 if method == "evidence" else 64
+    )
     posterior = infer(made.observation, prior, lens, config)
     eta = lens.space.to_normal({name: jnp.asarray(posterior.lens[name].values) for name in lens.space.names})
     exact = Evidence(build_problem(made.observation, prior, lens, config, FOV), prior.basis[:, :512], prior.mean)
@@ -114,7 +116,7 @@ def table(out: Path, method: str) -> dict[str, float]:
 
 
 def evidence_p(pit: np.ndarray) -> float:
-    """p-value that the systems' mean ranks of the evidence average to 1/2 (t test: draws of one system are not apart)."""
+    """p-value that the systems' mean ranks of the evidence average to 1/2: a t test, as draws of a system correlate."""
     return float(scipy.stats.ttest_1samp(pit.mean(1), 0.5).pvalue)
 
 

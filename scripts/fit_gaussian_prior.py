@@ -1,10 +1,10 @@
 """Fit the shipped Gaussian prior's profiles to procedural galaxies: python scripts/fit_gaussian_prior.py OUT.
 
 `--images 6000 --seed 1` are drawn noise-free from `blindlens.prior.galaxies`, each with a random zoom and shift: a
-lensed source is neither centred on its grid nor of a known size. All are brought to one brightness, the median one, since
-that is what `flux_scale` is for: the rare brightest galaxies would otherwise make up the second moments. Fitted are the mean and the standard deviation in
-rings about the centre, and the isotropic power spectrum of the fluctuation (x - mean) / sd. Every image counts with all
-its rotations and reflections, which the ring averages do by themselves.
+lensed source is neither centred on its grid nor of a known size. All are brought to one brightness, the median one:
+that is what `flux_scale` is for, and the rare brightest galaxies would otherwise make up the second moments. Fitted are
+the mean and the standard deviation in rings about the centre, and the isotropic power spectrum of the fluctuation
+(x - mean) / sd. Every image counts with all its rotations and reflections, which the ring averages do by themselves.
 
 `--compare [PRIOR ...]` writes nothing: it scores this family, the sample covariance and prior files on galaxies of
 another seed (docs/gaussian_prior.md).
