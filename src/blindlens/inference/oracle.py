@@ -23,7 +23,10 @@ from .joint import Draws
 
 
 class OracleStats(NamedTuple):
-    """log_posterior (P,), acceptance of the last NUTS step (P,), rungs of the tempering, log_evidence: log p(y) + N/2 log(2 pi)."""
+    """log_posterior (P,), acceptance of the last NUTS step (P,), rungs of the tempering.
+
+    log_evidence: log p(y) without its constant -N/2 log(2 pi).
+    """
 
     log_posterior: Array
     acceptance: Array

@@ -241,7 +241,8 @@ class SplitGibbs(eqx.Module):
             def step(carry, inputs):
                 chain, tuning = carry
                 key, rho, i = inputs
-                local = i % self.stage.local_every == 0
+                # counted from the end: then the kept draws of a thinned trace hold the acceptance too
+                local = (rhos.size - 1 - i) % self.stage.local_every == 0
                 chain, info = self.sweep(key, chain, tuning, rho, local)
                 gain = jnp.where(adapt, 0.5 / jnp.sqrt(1.0 + i), 0.0)
                 angle = tuning.angle * jnp.exp(jnp.where(local, gain * (info.acceptance - 0.65), 0.0))
