@@ -1,9 +1,13 @@
-"""A x, A^T v and the lens gradient: blindlens (JAX, compiled) against caustics (PyTorch, eager), one run.
+"""A x, A^T v, the lens gradient and a sweep: blindlens (JAX, compiled) against caustics (PyTorch, eager), one run.
 
 python benchmarks/operator_speed.py [--chains 16] [--repeats 10]; needs the `oracle` extra. 64 x 64 image of 12",
 64 x 64 source of 6.24", 12 parameters, 9 x 9 PSF, one ray a pixel, equally many terms of the EPL series, float32.
 caustics runs in the faster of its settings (PSF by FFT or directly, EPL series in one piece or in a loop).
 Results are compared before they are timed; best of the repeats, taken in turns.
+
+The sweep is one of the default joint sampler for one chain, 128 directions of the source: log p(y | l) five times and
+its gradient four times, and 20 steps of conjugate gradients. caustics traces the rays of one lens once for all
+directions; the linear algebra is PyTorch's. Compared is log p(y | l).
 """
 
 import argparse
@@ -15,10 +19,17 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+from blindlens.config import SplitGibbsConfig
+from blindlens.inference.evidence import Evidence
+from blindlens.inference.problem import Problem
+from blindlens.inference.split_gibbs import Chain, SplitGibbs, Tuning
 from blindlens.lens.mass import LensModel
 from blindlens.lens.operator import LensOperator
+from blindlens.prior import load_prior
+from blindlens.sampler.kernels import Mixture
 
-NPIX, SCALE, FOV = 64, 12 / 64, 6.24
+NPIX, SCALE, FOV, SIGMA = 64, 12 / 64, 6.24, 0.1
+EVIDENCES, GRADIENTS, CG, DIRECTIONS = 5, 4, 20, 128
 # caustics' order of the parameter vector; the image follows
 ORDER = ("q", "phi", "Rein", "t", "gamma_1", "gamma_2", "x0", "y0", "a_3", "phi_3", "xs", "ys")
 
@@ -52,7 +63,27 @@ def with_caustics(psf, terms, psf_mode, chunk_size):
         theta = theta.clone().requires_grad_()
         return torch.autograd.grad(0.5 * ((image(theta, x) - v) ** 2).sum(), theta)[0]
 
-    return forward, adjoint, gradient
+    def evidence(theta, basis, pedestal, data):
+        # a list of parameters, so that vmap carries the images alone
+        columns = torch.cat([basis, pedestal[None]])
+        images = torch.vmap(lambda x: simulator([*theta, x]))(columns).flatten(1) / SIGMA
+        H, b = images[:-1], data.flatten() / SIGMA - images[-1]
+        L = torch.linalg.cholesky(H @ H.T + torch.eye(len(H)))
+        c = torch.cholesky_solve((H @ b)[:, None], L)[:, 0]
+        return -(((b - c @ H) ** 2).sum() + (c**2).sum()) / 2 - L.diagonal().log().sum()
+
+    def sweep(theta, basis, pedestal, data):
+        theta, x, v = theta[:1], pedestal[None], data[None]
+        with torch.no_grad():
+            value = [evidence(theta[0], basis, pedestal, data) for _ in range(EVIDENCES)][0]
+        for _ in range(GRADIENTS):
+            free = theta[0].clone().requires_grad_()
+            torch.autograd.grad(evidence(free, basis, pedestal, data), free)
+        for _ in range(CG):
+            forward(theta, x, v), adjoint(theta, x, v)
+        return value
+
+    return forward, adjoint, gradient, sweep
 
 
 def with_blindlens(psf, method):
@@ -70,7 +101,30 @@ def with_blindlens(psf, method):
         lambda theta, x, v: family(named(theta)).T @ v,
         jax.grad(misfit),
     )
-    return tuple(jax.jit(jax.vmap(f)) for f in functions)
+    return *(jax.jit(jax.vmap(f)) for f in functions), sweep_of(family)
+
+
+def sweep_of(family):
+    """A sweep as a function of (theta (K, 12), basis (r, n, n), pedestal, data), with log p(y | l)."""
+    prior = load_prior("galaxy-gaussian", NPIX)
+    config = SplitGibbsConfig(cg_steps=CG, cg_tolerance=1e-30)
+
+    @jax.jit
+    def sweep(theta, basis, pedestal, data):
+        space, r = family.lens.space, len(basis)
+        problem = Problem(family, data, jnp.full(data.shape, 1 / SIGMA), space, None, 1.0, 0.0)
+        eta, columns = space.to_normal(dict(zip(ORDER, theta[0], strict=True))), basis.reshape(r, -1).T
+        unit = jnp.eye(eta.size)
+        mixture = Mixture(eta[None], 1e-3 * unit[None], jnp.zeros(1))
+        tuning = Tuning(eta, 1e-3 * unit, jnp.asarray(0.5), jnp.asarray(0.3))
+        sampler = SplitGibbs(problem, prior, None, columns, columns, mixture, config)
+        chain = Chain(eta, pedestal, jnp.zeros_like(pedestal), jnp.zeros(0))
+        out, _ = sampler.sweep(jax.random.key(0), chain, tuning, jnp.asarray(0.01), jnp.asarray(True))
+        # a sixth evidence, at the given lens: what is compared with caustics
+        value = Evidence(problem, columns, pedestal).log_evidence(eta)
+        return value, out
+
+    return sweep
 
 
 def difference(a, b):
@@ -105,17 +159,24 @@ def main():
             contenders["caustics", f"{mode}, series {'in a loop' if chunk else 'in one piece'}"] = (
                 with_caustics(psf, model.terms, mode, chunk), tensors)  # fmt: skip
 
+    basis = rng.normal(size=(DIRECTIONS, NPIX, NPIX)) * np.exp(-(u**2 + v**2) / 200) / 10
+    whole = [np.asarray(a, np.float32) for a in (basis, x[0], data[0])]
+
     def run(key, k):
         functions, arguments = contenders[key]
-        out = functions[k](*arguments)
-        return np.asarray(jax.block_until_ready(out)) if key[0] == "blindlens" else out.detach().numpy()
+        kind = jnp.asarray if key[0] == "blindlens" else torch.tensor
+        out = functions[k](*(arguments if k < 3 else (arguments[0], *map(kind, whole))))
+        if key[0] == "caustics":
+            return out.detach().numpy()
+        out = jax.block_until_ready(out)
+        return np.asarray(out if k < 3 else out[0])
 
     print(f"{chains} chains; torch {torch.__version__} with {torch.get_num_threads()} threads, caustics "
           f"{caustics.__version__}, jax {jax.__version__} on {jax.devices()[0].platform}")  # fmt: skip
     print(f"{'':14} {'blindlens':>11} {'caustics':>11} {'ratio':>7}   first call   agreement   settings")
     border = np.zeros((NPIX, NPIX), bool)
     border[4:-4, 4:-4] = True
-    for k, what in enumerate(("A x", "A^T v", "lens gradient")):
+    for k, what in enumerate(("A x", "A^T v", "lens gradient", "sweep, 1 chain")):
         # caustics lights the image's border from outside: compare where it cannot matter, time the whole
         results, first = {}, {}
         for key in contenders:

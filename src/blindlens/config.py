@@ -60,7 +60,7 @@ class SplitGibbsConfig(Stage):
 class EvidenceConfig(Stage):
     """The exact oracle for a Gaussian prior: SMC and NUTS on the evidence, then the source given the lens."""
 
-    moves: int = Field(default=3, ge=1, description="NUTS steps of every draw after the SMC")
+    moves: int = Field(default=3, ge=1, description="rounds of moves of every draw after the SMC")
 
 
 class RunConfig(Stage):

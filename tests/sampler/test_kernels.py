@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from blindlens.sampler.diffusion import reverse_sde
-from blindlens.sampler.kernels import Mixture, init, jump, metropolis, rotate
+from blindlens.sampler.kernels import Mixture, differential, init, jump, metropolis, rotate
 
 D = 3
 FACTOR = jnp.linalg.cholesky(jnp.array([[2.0, 0.6, 0.0], [0.6, 1.0, -0.3], [0.0, -0.3, 0.5]]))
@@ -27,10 +27,12 @@ def exact(key, n):
 
 
 MIXTURE = Mixture(jnp.zeros((2, D)), jnp.stack([FACTOR * 1.2, FACTOR * 2]), jnp.log(jnp.array([0.7, 0.3])))
+OTHERS = exact(jax.random.key(9), 20)
 KERNELS = {
     "rotate": lambda key, s: rotate(key, s, log_density, jnp.zeros(D), 1.1 * FACTOR, jnp.asarray(0.9)),
     "rotate, three steps": lambda key, s: rotate(key, s, log_density, jnp.zeros(D), 1.1 * FACTOR, jnp.asarray(0.5), 3),
     "jump": lambda key, s: jump(key, s, log_density, MIXTURE),
+    "differential": lambda key, s: differential(key, s, log_density, OTHERS),
 }
 
 
@@ -113,3 +115,20 @@ def test_the_mixtures_density_is_normalised():
     share = float(jnp.mean(jnp.linalg.norm(draws, axis=1) < 1.5))
     assert abs(float((weight * inside).mean()) - share) < 0.02
     assert share > 0.1
+
+
+def test_a_mixture_fitted_to_draws_takes_their_moments_and_keeps_what_no_draw_is_near():
+    far = jnp.full(D, 40.0)
+    old = Mixture(jnp.stack([jnp.zeros(D), far, far]), jnp.stack([jnp.eye(D)] * 3), jnp.array([0.0, -1.0, -jnp.inf]))
+    draws = exact(jax.random.key(5), 20_000)
+    new = old.fitted(draws)
+    np.testing.assert_allclose(new.means[0], draws.mean(0), atol=1e-4)
+    np.testing.assert_allclose(new.factors[0] @ new.factors[0].T, jnp.cov(draws.T), atol=5e-3)
+    np.testing.assert_array_equal(new.means[1:], old.means[1:])
+    np.testing.assert_array_equal(new.factors[1:], old.factors[1:])
+    assert new.log_weights[0] - new.log_weights[1] == pytest.approx(np.log(20_000.5 / 0.5), abs=1e-3)
+    assert new.log_weights[2] == -jnp.inf
+    # three draws move the covariance little: it counts as 2 d of them
+    few = old.fitted(jnp.stack([2.0 * e for e in jnp.eye(D)]))
+    expected = (jnp.cov(2 * jnp.eye(D)) * 2 + 2 * D * jnp.eye(D)) / (3 + 2 * D)
+    np.testing.assert_allclose(few.factors[0] @ few.factors[0].T, expected, atol=1e-5)

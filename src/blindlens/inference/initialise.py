@@ -63,9 +63,15 @@ def anneal(evidence: Evidence, eta: Array, steps: int, noise: float, rate: float
 
 
 @eqx.filter_jit
+def _polish(evidence: Evidence, eta: Array, steps: int) -> Mode:
+    return laplace(evidence, climb(evidence, eta, steps))
+
+
 def polish(evidence: Evidence, eta: Array, steps: int) -> Mode:
-    """Levenberg-Marquardt and a Laplace approximation for each start (K, d)."""
-    return jax.lax.map(lambda e: laplace(evidence, climb(evidence, e, steps)), eta)
+    """Levenberg-Marquardt and a Laplace approximation for each start (K, d), stacked."""
+    # one after the other, so that one program serves any number of starts
+    modes = [_polish(evidence, e, steps) for e in eta]
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *modes)
 
 
 def distinct(eta: Array, values: Array, factors: Array | None, keep: int, within: float) -> np.ndarray:
@@ -114,7 +120,7 @@ def find_modes(
     eta, values = jax.tree.map(np.asarray, anneal(coarse, eta[best], steps, noise, rate))
     report(2)
     first = distinct(eta, values, None, keep, 10 * within)
-    modes = jax.tree.map(np.asarray, polish(full, jnp.asarray(eta[first]), polish_steps))
+    modes = polish(full, jnp.asarray(eta[first]), polish_steps)
     report(3)
     last = distinct(modes.eta, modes.log_posterior, modes.factor, keep, within)
     report(4)
@@ -175,11 +181,13 @@ def initialise(
         k += 1
     binned = observation.binned(k) if k > 1 else observation
 
-    def evidence(of: Observation, basis: Array, fov: float | None) -> Evidence:
-        return Evidence(build_problem(of, prior, lens, config, fov, observation), basis, prior.mean)
+    def evidence(of: Observation, basis: Array, fov: float | None, search: bool = True) -> Evidence:
+        # the search does without a smooth source: bilinear interpolation takes 4 pixels instead of 16
+        how = config.replace(interpolation="bilinear") if search else config
+        return Evidence(build_problem(of, prior, lens, how, fov, observation), basis, prior.mean)
 
     def polished(full: Evidence, eta: Array, keep: int, within: float) -> Mode:
-        modes = jax.tree.map(np.asarray, polish(full, eta, stage.polish_steps))
+        modes = polish(full, eta, stage.polish_steps)
         kept = distinct(modes.eta, modes.log_posterior, modes.factor, keep, within)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[kept]), modes)
 
@@ -211,11 +219,13 @@ def initialise(
         shape = observation.shape
         if config.trim:
             half = seen(evidence(binned, prior.basis[:, :middle_rank], fov), eta)
-            shape = tuple(min(n, n % 2 + 2 * k * (h + 1)) for n, h in zip(shape, half, strict=True))
+            # few sizes, so that programs compiled for one image serve the next
+            sides = (8 * int(np.ceil(2 * k * (h + 1) / 8)) for h in half)
+            shape = tuple(min(n, n % 2 + side) for n, side in zip(shape, sides, strict=True))
         part = observation.cropped(shape)
         bar.advance()
-        full = evidence(part, prior.basis, fov)
+        full = evidence(part, prior.basis, fov, search=False)
         directions = informed(full, eta, stage.tail, stage.most_rank)
-        modes = polished(evidence(part, directions.basis, fov), eta, stage.keep, stage.within)
+        modes = polished(evidence(part, directions.basis, fov, search=False), eta, stage.keep, stage.within)
         bar.advance()
     return Start(modes, fov, shape, directions)

@@ -128,37 +128,8 @@ def resumed(store: Store, run: Run) -> tuple[Run, list[tuple[Chain, SweepInfo]]]
 
 
 def refit(run: Run, history: list[np.ndarray]) -> Run:
-    """Reference means, covariances and weights of the modes from warm-up draws, shrunk towards the Laplace ones.
-
-    history: eta (K, sweeps, d) each. A mode keeps its earlier covariance with the weight of 2 d draws; modes that no
-    chain visited stay in the mixture as they are, with the weight of half a draw.
-    """
-    mixture, tuning, now = run.mixture, run.tuning, run.chains.eta
-    d = now.shape[1]
-    draws = jnp.asarray(np.concatenate(history, 1).reshape(-1, d))
-
-    def nearest(eta: Array) -> Array:
-        def distance(mean, factor):
-            z = jax.scipy.linalg.solve_triangular(factor, eta - mean, lower=True)
-            return jnp.sum(z**2) / 2 + jnp.sum(jnp.log(jnp.diagonal(factor)))
-
-        return jnp.argmin(jax.vmap(distance)(mixture.means, mixture.factors))
-
-    label = np.asarray(jax.vmap(nearest)(draws))
-    means, factors, counts = [], [], []
-    for k in range(len(mixture.means)):
-        mine = np.asarray(draws)[label == k]
-        old = np.asarray(mixture.factors[k] @ mixture.factors[k].T)
-        if len(mine) > 2:
-            mean = mine.mean(0)
-            old = (np.cov(mine.T) * len(mine) + 2 * d * old) / (len(mine) + 2 * d)
-        else:
-            mean = np.asarray(mixture.means[k])
-        means.append(mean)
-        factors.append(np.linalg.cholesky(old))
-        counts.append(len(mine) + 0.5)
-    f32 = mixture.means.dtype
-    weights = jnp.log(jnp.asarray(counts, f32))
-    new = Mixture(jnp.asarray(np.stack(means), f32), jnp.asarray(np.stack(factors), f32), weights)
-    which = jax.vmap(nearest)(now)
-    return Run(run.chains, tuning._replace(mean=new.means[which], factor=new.factors[which]), new)
+    """The mixture fitted to warm-up draws, eta (K, sweeps, d) each; every chain takes the component it is near."""
+    d = run.chains.eta.shape[1]
+    new = run.mixture.fitted(jnp.asarray(np.concatenate(history, 1).reshape(-1, d)))
+    which = jax.vmap(run.mixture.nearest)(run.chains.eta)
+    return Run(run.chains, run.tuning._replace(mean=new.means[which], factor=new.factors[which]), new)

@@ -2,7 +2,7 @@
 
 The source is integrated out, so that 12 numbers remain; they are sampled by sequential Monte Carlo from a mixture that
 covers every mode found (Del Moral et al. 2006), which gives the modes their weights whatever lies between them, and
-moved by NUTS (Hoffman & Gelman 2014) afterwards.
+moved by NUTS (Hoffman & Gelman 2014) and along differences of particles (ter Braak 2006) afterwards.
 """
 
 from typing import NamedTuple
@@ -16,20 +16,28 @@ import numpy as np
 from jax import Array
 
 from ..progress import Progress
-from ..sampler.kernels import Mixture
-from .evidence import Evidence
-from .initialise import Start, laplace_log_weights
+from ..sampler.kernels import Mixture, State, differential
+from .evidence import Evidence, Mode
+from .initialise import Start
 from .joint import Draws
+from .split_gibbs import translate
+
+WIDER, COMPONENTS, REACH, CHEAP = 1.5, 16, 2, 12
+"""The first particles scatter by WIDER Laplace standard deviations round COMPONENTS centres: the modes, and the modes
+with the source's field moved by up to REACH of its pixels. What no particle reaches at first is lost, and posteriors
+bend, and have modes a source pixel apart that no ascent from the others finds. CHEAP: steps of one evidence each that
+follow a NUTS step."""
 
 
 class OracleStats(NamedTuple):
-    """log_posterior (P,), acceptance of the last NUTS step (P,), rungs of the tempering.
+    """log_posterior (P,); acceptance of NUTS and of the steps along differences; rungs of the tempering.
 
     log_evidence: log p(y) without its constant -N/2 log(2 pi).
     """
 
     log_posterior: Array
     acceptance: Array
+    differential_acceptance: Array
     rungs: Array
     log_evidence: Array
 
@@ -38,21 +46,40 @@ class OracleStats(NamedTuple):
 def sample_lens(
     key: Array, evidence: Evidence, mixture: Mixture, particles: int, moves: int, batch: int = 1
 ) -> tuple[Array, OracleStats]:
-    """eta (P, d) ~ p(l | y): SMC along q^(1-b) p^b from the mixture q, then `moves` NUTS steps of every particle.
+    """eta (P, d) ~ p(l | y): SMC from the mixture, then `moves` rounds of a NUTS step and CHEAP other steps.
 
-    mixture: the Laplace approximations of all modes, with heavy tails. The next b at most halves the effective sample
-    size. The metric of all kernels is the modes' mean covariance. batch: particles computed at once.
+    batch: particles computed at once.
     """
-    d = mixture.means.shape[1]
-    start_key, smc_key, pick_key, move_key = jax.random.split(key, 4)
+    smc_key, move_key = jax.random.split(key)
+    weights = jax.nn.softmax(mixture.log_weights)
+    metric = jnp.einsum("k,kij,klj->il", weights, mixture.factors, mixture.factors) / WIDER**2
+    eta, rungs, log_evidence = temper(smc_key, evidence, mixture, metric, particles, batch)
+
+    def round(eta: Array, key: Array):
+        leap_key, cheap_key = jax.random.split(key)
+        states, acceptance = leap(leap_key, evidence, metric, eta, batch)
+        states, rate = jax.lax.scan(
+            lambda states, key: shuffle(key, evidence, states, batch), states, jax.random.split(cheap_key, CHEAP)
+        )
+        return states.position, (states.logdensity, acceptance, jnp.mean(rate))
+
+    eta, (values, acceptance, rate) = jax.lax.scan(round, eta, jax.random.split(move_key, moves))
+    return eta, OracleStats(values[-1], jnp.mean(acceptance), jnp.mean(rate), rungs, log_evidence)
+
+
+def temper(
+    key: Array, evidence: Evidence, mixture: Mixture, metric: Array, particles: int, batch: int
+) -> tuple[Array, Array, Array]:
+    """SMC along q^(1-b) p^b from the mixture q: eta (P, d), the number of rungs, log p(y).
+
+    The next b at most halves the effective sample size; every rung moves by Hamiltonian Monte Carlo.
+    """
+    start_key, smc_key, pick_key = jax.random.split(key, 3)
     eta = jax.vmap(mixture.sample)(jax.random.split(start_key, particles))
 
     def log_ratio(eta: Array) -> Array:
         value = evidence.log_posterior(eta) - mixture.log_density(eta)
         return jnp.where(jnp.isfinite(value), value, -1e30)
-
-    weights = jax.nn.softmax(mixture.log_weights)
-    within = jnp.einsum("k,kij,klj->il", weights, mixture.factors, mixture.factors)
 
     smc = blackjax.adaptive_tempered_smc(
         mixture.log_density,
@@ -61,7 +88,7 @@ def sample_lens(
         blackjax.hmc.init,
         {
             "step_size": jnp.full(1, 0.5),
-            "inverse_mass_matrix": within[None],
+            "inverse_mass_matrix": metric[None],
             "num_integration_steps": jnp.full(1, 3),
         },
         blackjax.smc.resampling.systematic,
@@ -74,7 +101,7 @@ def sample_lens(
         state, _, rungs, _ = carry
         return (state.tempering_param < 1) & (rungs < 100)
 
-    def temper(carry):
+    def rung(carry):
         state, key, rungs, log_z = carry
         key, step_key = jax.random.split(key)
         state, info = smc.step(step_key, state)
@@ -82,32 +109,77 @@ def sample_lens(
 
     zero = jnp.zeros((), eta.dtype)
     state = smc.init(eta)._replace(tempering_param=zero)
-    state, _, rungs, log_z = jax.lax.while_loop(unfinished, temper, (state, smc_key, 0, zero))
+    state, _, rungs, log_z = jax.lax.while_loop(unfinished, rung, (state, smc_key, 0, zero))
     chosen = blackjax.smc.resampling.systematic(pick_key, state.weights, particles)
-    eta = state.particles[chosen]
+    return state.particles[chosen], rungs, log_z - eta.shape[1] / 2 * jnp.log(2 * jnp.pi)
 
-    kernel = blackjax.nuts(evidence.log_posterior, 0.6, within, max_num_doublings=3)
 
-    def move(args):
-        key, eta = args
-        state, info = jax.lax.scan(lambda s, k: kernel.step(k, s), kernel.init(eta), jax.random.split(key, moves))
-        return state.position, state.logdensity, info.acceptance_rate[-1]
+def leap(key: Array, evidence: Evidence, metric: Array, eta: Array, batch: int) -> tuple[State, Array]:
+    """A NUTS step of every particle (P, d), and the mean acceptance."""
+    kernel = blackjax.nuts(evidence.log_posterior, 0.4, metric, max_num_doublings=3)
 
-    eta, log_posterior, acceptance = jax.lax.map(move, (jax.random.split(move_key, particles), eta), batch_size=batch)
-    log_prior_constant = -d / 2 * jnp.log(2 * jnp.pi)
-    return eta, OracleStats(log_posterior, acceptance, rungs, log_z + log_prior_constant)
+    def one(args):
+        state, info = kernel.step(args[0], kernel.init(args[1]))
+        return State(state.position, state.logdensity), info.acceptance_rate
+
+    states, acceptance = jax.lax.map(one, (jax.random.split(key, len(eta)), eta), batch_size=batch)
+    return states, jnp.mean(acceptance)
+
+
+def shuffle(key: Array, evidence: Evidence, states: State, batch: int) -> tuple[State, Array]:
+    """Both halves of the particles in turn move along differences of the other, and then by source pixels."""
+
+    def moved(key: Array, states: State, others: Array):
+        def one(args):
+            keys, state = jax.random.split(args[0]), args[1]
+            state, info = differential(keys[0], state, evidence.log_posterior, others)
+            return translate(keys[1], state, evidence)[0], info.acceptance
+
+        return jax.lax.map(one, (jax.random.split(key, len(states.position)), states), batch_size=batch)
+
+    middle = len(states.position) // 2
+    first, second = jax.tree.map(lambda t: t[:middle], states), jax.tree.map(lambda t: t[middle:], states)
+    keys = jax.random.split(key)
+    first, one = moved(keys[0], first, second.position)
+    second, two = moved(keys[1], second, first.position)
+    return jax.tree.map(lambda *t: jnp.concatenate(t), first, second), jnp.mean(jnp.concatenate([one, two]))
+
+
+def covering(full: Evidence, modes: Mode) -> Mixture:
+    """The modes and their translates by whole source pixels: where SMC starts from. Always COMPONENTS of them.
+
+    Weights go with the square root of the posterior: a centre is a pixel away from the top it stands for.
+    """
+    steps = range(-REACH, REACH + 1)
+    moved = [(k, *full.problem.translated(eta, i, j)) for k, eta in enumerate(modes.eta) for i in steps for j in steps]
+    which, eta = (
+        jnp.stack(part) for part in zip(*((jnp.asarray(k), e) for k, e, inside in moved if inside), strict=True)
+    )
+    value = eqx.filter_jit(lambda full, eta: jax.lax.map(full.log_posterior, eta))(full, eta)
+    best = jnp.argsort(-jnp.where(jnp.isfinite(value), value, -jnp.inf))[:COMPONENTS]
+    eta, factors, value = eta[best], WIDER * modes.factor[which[best]], value[best]
+    missing = COMPONENTS - len(best)
+    log_det = jnp.sum(jnp.log(jnp.diagonal(factors, axis1=1, axis2=2)), 1)
+    weights = jax.nn.log_softmax(value / 2 + log_det)
+    # empty components, so that one program serves any number of modes
+    return Mixture(
+        jnp.concatenate([eta, eta[:1].repeat(missing, 0)]),
+        jnp.concatenate([factors, factors[:1].repeat(missing, 0)]),
+        jnp.concatenate([weights, jnp.full(missing, -jnp.inf, weights.dtype)]),
+    )
 
 
 def sample(key: Array, full: Evidence, start: Start, chains: int, draws: int, moves: int, progress: Progress) -> Draws:
     """Exact joint draws under a Gaussian prior: chains x draws particles in random order, the source given the lens."""
-    modes = start.modes
     lens_key, source_key, order_key = jax.random.split(key, 3)
-    mixture = Mixture(modes.eta, modes.factor, laplace_log_weights(modes))
+    mixture = covering(full, start.modes)
+    wanted = chains * draws
     with progress.stage("sample", 2) as bar:
-        eta, stats = sample_lens(lens_key, full, mixture, chains * draws, moves)
+        # a few more than asked for where so few could not find their way
+        eta, stats = sample_lens(lens_key, full, mixture, max(wanted, 32), moves)
         eta = jax.block_until_ready(eta)
         bar.advance()
-        order = jax.random.permutation(order_key, len(eta))
+        order = jax.random.permutation(order_key, len(eta))[:wanted]
         eta = eta[order]
 
         @eqx.filter_jit
@@ -126,8 +198,8 @@ def sample(key: Array, full: Evidence, start: Start, chains: int, draws: int, mo
 
     figures = {
         "log_posterior": grid(stats.log_posterior[order]),
-        "acceptance": grid(stats.acceptance[order]),
         "chi2_per_pixel": grid(chi2),
     }
     extra = {"rank": full.basis.shape[1], "log_evidence": float(stats.log_evidence), "rungs": int(stats.rungs)}
+    extra |= {name: float(getattr(stats, name)) for name in ("acceptance", "differential_acceptance")}
     return Draws(grid(eta), grid(x), grid(a), {k: np.asarray(v) for k, v in figures.items()}, extra)

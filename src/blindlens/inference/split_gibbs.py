@@ -73,6 +73,16 @@ def log_prior_ratio(denoiser: Denoiser, x1: Array, x0: Array, sigma: float = 2e-
     return jnp.sum(jnp.asarray(w / 2, x0.dtype)[:, None, None] * scores * (x1 - x0))
 
 
+def translate(key: Array, state: State, model: Evidence) -> tuple[State, Info]:
+    """The source's field moves by up to one of its pixels a side: what the pixel grid cannot tell apart."""
+    step_key, accept_key = jax.random.split(key)
+    steps = jax.random.randint(step_key, (2,), -1, 2)
+    position, inside = model.problem.translated(state.position, steps[0], steps[1])
+    # uniform in (xs, ys): the density of eta must not count the prior's shape
+    factor = (jnp.sum(position**2) - jnp.sum(state.position**2)) / 2
+    return propose(accept_key, state, model.log_posterior, position, jnp.where(inside, factor, -jnp.inf))
+
+
 class SplitGibbs(eqx.Module):
     """The sampler for one problem. surrogate None: the prior is Gaussian and is its own surrogate.
 
@@ -148,7 +158,7 @@ class SplitGibbs(eqx.Module):
                         lambda: (state, Info(jnp.asarray(jnp.nan), jnp.asarray(False))),
                     ),
                     lambda: jump(move_key, state, target, self.mixture),
-                    lambda: self.translate(move_key, state, target),
+                    lambda: translate(move_key, state, model),
                 ),
             )
             if not exact:
@@ -186,15 +196,6 @@ class SplitGibbs(eqx.Module):
         chain = Chain(eta, rest + self._image(c[:r]), chain.nu, c[r:])
         by_kind = [jnp.mean(acceptance[kinds == k]) if n else jnp.zeros(()) for k, n in enumerate(counts)]
         return chain, (log_evidence, *by_kind, source_acceptance)
-
-    def translate(self, key: Array, state: State, log_density) -> tuple[State, Info]:
-        """The source's field moves by up to one of its pixels a side: what the pixel grid cannot tell apart."""
-        step_key, accept_key = jax.random.split(key)
-        steps = jax.random.randint(step_key, (2,), -1, 2)
-        position, inside = self.problem.translated(state.position, steps[0], steps[1])
-        # uniform in (xs, ys): the density of eta must not count the prior's shape
-        factor = (jnp.sum(position**2) - jnp.sum(state.position**2)) / 2
-        return propose(accept_key, state, log_density, position, jnp.where(inside, factor, -jnp.inf))
 
     def data_step(self, key: Array, chain: Chain, rho: Array) -> tuple[Chain, Array]:
         """z | x, l by perturb-and-optimise; returns the relative residual of the linear solve too."""

@@ -232,7 +232,8 @@ class LensedSource(LinearOperator):
             return total + interpolate(table, *uv, self.n, self.interpolation), None
 
         start = jnp.zeros((*self.shape, table.shape[1]), jnp.result_type(table, self.u))
-        total, _ = jax.lax.scan(add, start, (self.u, self.v))
+        # a loop of one turn is no loop to XLA, and without the barrier it shoots the ray again for each of the r images
+        total, _ = jax.lax.scan(add, start, jax.lax.optimization_barrier((self.u, self.v)))
         images = total / self.u.shape[0]
         if self.blur is not None:
             images = self.blur(images, (0, 1))

@@ -27,8 +27,10 @@ def report_figure(posterior: Posterior, warnings: list[str] | None = None) -> Fi
     words: list[str] = summary["warnings"] if warnings is None else warnings
     light = "lens_light" in posterior.tree["model"]
     columns = 4 if light else 3
-    figure = Figure(figsize=(4.4 * columns, 8.2), layout="constrained")
-    grid = figure.add_gridspec(2, columns)
+    text = verdict(summary, words, 46 * columns)
+    strip = 0.15 * (text.count("\n") + 1) + 0.1  # inches: all of it is read, however much there is to say
+    figure = Figure(figsize=(4.4 * columns, 8.2 + strip), layout="constrained")
+    grid = figure.add_gridspec(3, columns, height_ratios=(4.1, 4.1, strip))
     critical, caustic = lens_lines(posterior)
 
     used = posterior.image("mask") != 0
@@ -64,7 +66,10 @@ def report_figure(posterior: Posterior, warnings: list[str] | None = None) -> Fi
         picture(axes, values, (-side, side, -side, side), norm, colours, title)
         if column == 0:
             overlay(axes, caustic, "white")
-    _table(figure.add_subplot(grid[1, 2:]), summary, words, width=62 if columns == 3 else 115)
+    _table(figure.add_subplot(grid[1, 2:]), summary)
+    below = figure.add_subplot(grid[2, :])
+    below.axis("off")
+    below.text(0, 1, text, va="top", fontsize=9, in_layout=False)
     figure.suptitle(summary["name"])
     return figure
 
@@ -182,14 +187,14 @@ def _colour_bar(axes: Axes, shown: ScalarMappable, norm: Normalize) -> None:
     bar.ax.tick_params(labelsize=8)
 
 
-def _table(axes: Axes, summary: dict, warnings: list[str], width: int) -> None:
-    """Parameters with mean ± sd and r_hat, the verdict below."""
+def _table(axes: Axes, summary: dict) -> None:
+    """Parameters with mean ± sd and r_hat."""
     axes.axis("off")
     rows = [
         [symbol(name), value_with_error(row["mean"], row["sd"]), "–" if row["r_hat"] is None else f"{row['r_hat']:.2f}"]
         for name, row in summary["parameters"].items()
     ]
-    height = min(0.72, 0.05 * (len(rows) + 1))
+    height = min(1.0, 0.06 * (len(rows) + 1))
     table = axes.table(
         rows,
         colLabels=["parameter", "mean ± sd", r"$\hat R$"],
@@ -202,4 +207,3 @@ def _table(axes: Axes, summary: dict, warnings: list[str], width: int) -> None:
     table.set_fontsize(9)
     for cell in table.get_celld().values():
         cell.set_edgecolor("0.85")
-    axes.text(0, 0.97 - height, verdict(summary, warnings, width), va="top", fontsize=8.5, in_layout=False)

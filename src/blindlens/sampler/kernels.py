@@ -103,6 +103,36 @@ class Mixture(NamedTuple):
         terms = jax.vmap(component)(self.means, self.factors)
         return constant + jax.nn.logsumexp(terms + jax.nn.log_softmax(self.log_weights))
 
+    def nearest(self, position: Array) -> Array:
+        """The component whose Gaussian of equal weight is densest at a position."""
+
+        def distance(mean, factor):
+            z = jax.scipy.linalg.solve_triangular(factor, position - mean, lower=True)
+            return jnp.sum(z**2) / 2 + jnp.sum(jnp.log(jnp.diagonal(factor)))
+
+        return jnp.argmin(jax.vmap(distance)(self.means, self.factors))
+
+    def fitted(self, draws: Array) -> "Mixture":
+        """Means, covariances and weights of the draws (N, d) nearest to each component, shrunk to the old ones.
+
+        A component keeps its earlier covariance with the weight of 2 d draws; those that no draw is near stay as they
+        are, with the weight of half a draw (of none, if they had none).
+        """
+        d = draws.shape[1]
+        member = jax.vmap(self.nearest)(draws)[:, None] == jnp.arange(len(self.means))
+        counts = jnp.sum(member, 0).astype(draws.dtype)
+
+        def component(member, count, old_mean, old_factor):
+            enough = count > 2
+            mean = jnp.where(enough, member @ draws / jnp.maximum(count, 1), old_mean)
+            away = jnp.where(member[:, None], draws - mean, 0.0)
+            covariance = (away.T @ away + 2 * d * old_factor @ old_factor.T) / (count + 2 * d)
+            return mean, jnp.where(enough, jnp.linalg.cholesky(covariance), old_factor)
+
+        means, factors = jax.vmap(component)(member.T, counts, self.means, self.factors)
+        empty = jnp.isneginf(self.log_weights) & (counts == 0)
+        return Mixture(means, factors, jnp.where(empty, -jnp.inf, jnp.log(counts + 0.5)), self.dof)
+
 
 def propose(
     key: Array, state: State, log_density: Callable[[Array], Array], position: Array, log_factor: Array
@@ -118,3 +148,19 @@ def jump(key: Array, state: State, log_density: Callable[[Array], Array], mixtur
     position = mixture.sample(draw_key)
     correction = mixture.log_density(state.position) - mixture.log_density(position)
     return propose(accept_key, state, log_density, position, correction)
+
+
+def differential(key: Array, state: State, log_density: Callable[[Array], Array], others: Array) -> tuple[State, Info]:
+    """Metropolis step along the difference of two of `others` (M, d): differential evolution (ter Braak 2006).
+
+    2.38/sqrt(2 d) of the difference, or one time in ten all of it, which leads from mode to mode. The others must not
+    depend on the state, and the step then needs no tuning whatever the density's widths and correlations are.
+    """
+    pick_key, size_key, noise_key, accept_key = jax.random.split(key, 4)
+    d = state.position.size
+    a, b = others[jax.random.choice(pick_key, len(others), (2,), replace=False)]
+    whole = jax.random.bernoulli(size_key, 0.1)
+    size = jnp.where(whole, 1.0, 2.38 / jnp.sqrt(2.0 * d))
+    # the noise makes every place reachable, however few the others are
+    position = state.position + size * (a - b) + 1e-4 * jax.random.normal(noise_key, (d,), state.position.dtype)
+    return propose(accept_key, state, log_density, position, jnp.zeros((), state.logdensity.dtype))
