@@ -52,10 +52,8 @@ class Problem(eqx.Module):
         f = p.get("flux_scale", 1.0)
         pedestal = self.scale * x0.reshape(-1, 1) + self.offset
         images = f * self.operator(p).images(jnp.concatenate([self.scale * basis, pedestal], 1))
-        columns = jnp.concatenate([images[..., :-1], jnp.moveaxis(self.light_images(p), 0, -1)], 2)
-        # XLA multiplies rows twice as fast as columns: the barrier makes it transpose first
-        H = jax.lax.optimization_barrier((columns * self.weight[..., None]).reshape(-1, columns.shape[2]).T)
-        return (self.weight * (self.y - images[..., -1])).ravel(), H
+        columns = jnp.concatenate([images[:-1], self.light_images(p)])
+        return (self.weight * (self.y - images[-1])).ravel(), (columns * self.weight).reshape(len(columns), -1)
 
     def source_image(self, eta: Array, x: Array) -> Array:
         """f A_l (C x + M) in data units, (ny, nx)."""

@@ -1,5 +1,7 @@
 """A_l: from a pixelated source to the lensed, blurred image."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -79,12 +81,13 @@ def coefficients(table: Array, n: int, interpolation: str) -> Array:
 class Blur(eqx.Module):
     """Convolution of images with a PSF, "same" size, light beyond the border taken as zero.
 
-    psf: odd-sized kernel (ky, kx), normalised by the caller. `method`: "direct" sums shifted images, one row and one
-    column kernel for each singular value of the PSF above 1e-8 of its largest; "fft"; "auto" takes the cheaper.
+    psf: odd-sized kernel (ky, kx), normalised by the caller. `method`: "direct" multiplies by a banded matrix along the
+    columns and one along the rows for each singular value of the PSF above 1e-8 of its largest; "fft"; "auto" takes the
+    cheaper.
     """
 
-    columns: tuple[tuple[float, ...], ...] = eqx.field(static=True)
-    rows: tuple[tuple[float, ...], ...] = eqx.field(static=True)
+    columns: tuple[Array, ...]
+    rows: tuple[Array, ...]
     otf: Array
     shape: tuple[int, int] = eqx.field(static=True)
     padded: tuple[int, int] = eqx.field(static=True)
@@ -106,31 +109,38 @@ class Blur(eqx.Module):
         self.otf = jnp.asarray(np.fft.rfft2(centred))
         u, size, v = np.linalg.svd(psf)
         terms = int(np.count_nonzero(size > 1e-8 * size[0]))
-        self.columns = tuple(tuple((u[::-1, i] * size[i]).tolist()) for i in range(terms))
-        self.rows = tuple(tuple(v[i, ::-1].tolist()) for i in range(terms))
-        # measured on CPUs for stacks of hundreds of images: an FFT costs as much as some forty shifted sums
-        cheaper = "direct" if terms * sum(psf.shape) <= 48 else "fft"
+        # measured on CPUs for stacks of hundreds of images: an FFT costs as much as four pairs of products at 64 pixels
+        # a side, and a product's share grows with the side
+        cheaper = "direct" if terms * sum(shape) <= 512 else "fft"
         self.shape, self.method = tuple(shape), cheaper if method == "auto" else method
+        used = range(terms if self.method == "direct" else 0)
+        self.columns = tuple(jnp.asarray(banded(u[:, i] * size[i], shape[0])) for i in used)
+        self.rows = tuple(jnp.asarray(banded(v[i], shape[1])) for i in used)
 
-    def __call__(self, images: Array, axes: tuple[int, int] = (-2, -1)) -> Array:
-        """Blur along `axes` (rows, columns), of the shape given at construction; all others are a batch."""
+    def __call__(self, images: Array) -> Array:
+        """Images (..., ny, nx), of the shape given at construction; the rest is a batch."""
         if self.method == "direct":
-            return sum(
-                shifted_sum(shifted_sum(images, column, axes[0]), row, axes[1])
-                for column, row in zip(self.columns, self.rows, strict=True)
-            )
-        stack = jnp.moveaxis(images, axes, (-2, -1))
-        spectrum = jnp.fft.rfft2(stack, s=self.padded) * self.otf
-        stack = jnp.fft.irfft2(spectrum, s=self.padded)[..., : self.shape[0], : self.shape[1]]
-        return jnp.moveaxis(stack, (-2, -1), axes)
+            product = functools.partial(jnp.einsum, "ij,...jk,lk->...il", precision="highest")
+            return sum(product(column, images, row) for column, row in zip(self.columns, self.rows, strict=True))
+        spectrum = jnp.fft.rfft2(images, s=self.padded) * self.otf
+        return jnp.fft.irfft2(spectrum, s=self.padded)[..., : self.shape[0], : self.shape[1]]
+
+    def stack(self, images: Array) -> Array:
+        """The same for (ny, nx, r), r of them fastest; returns (r, ny, nx)."""
+        if self.method == "fft":
+            return self(jnp.moveaxis(images, 2, 0))
+        # each product turns the stack by an axis as it goes: transposing it would cost as much as they do
+        product = functools.partial(jnp.einsum, precision="highest")
+        return sum(
+            product("xri,jx->rij", product("yxr,iy->xri", images, column), row)
+            for column, row in zip(self.columns, self.rows, strict=True)
+        )
 
 
-def shifted_sum(x: Array, weights: tuple[float, ...], axis: int) -> Array:
-    """sum_k weights[k] x[i + k - half] along an axis, zeros beyond its ends."""
-    axis, half = axis % x.ndim, len(weights) // 2
-    border = [(half, half) if i == axis else (0, 0) for i in range(x.ndim)]
-    padded, n = jnp.pad(x, border), x.shape[axis]
-    return sum(w * jax.lax.slice_in_dim(padded, k, k + n, axis=axis) for k, w in enumerate(weights))
+def banded(kernel: np.ndarray, n: int) -> np.ndarray:
+    """(n, n) matrix that convolves n values with an odd kernel, zeros beyond the ends."""
+    half = len(kernel) // 2
+    return sum(w * np.eye(n, k=half - k) for k, w in enumerate(kernel))
 
 
 class LensOperator(eqx.Module):
@@ -214,27 +224,34 @@ class LensedSource(LinearOperator):
         return self.shape
 
     def mv(self, x: Array) -> Array:
-        return self._images(x.reshape(-1, 1), interpolate)[..., 0]
+        table = coefficients(x.reshape(-1, 1), self.n, self.interpolation)
+
+        def add(total, uv):
+            return total + interpolate(table, *uv, self.n, self.interpolation)[..., 0], None
+
+        total, _ = jax.lax.scan(add, jnp.zeros(self.shape, jnp.result_type(table, self.u)), (self.u, self.v))
+        image = total / self.u.shape[0]
+        image = image if self.blur is None else self.blur(image)
+        return image if self.mask is None else image * self.mask
 
     def images(self, table: Array) -> Array:
-        """A_l applied to r sources at once, given as the columns of table (n*n, r): (ny, nx, r).
+        """A_l applied to r sources at once, given as the columns of table (n*n, r): (r, ny, nx).
 
         Made to be differentiated in the lens; `mv` is the one to transpose.
         """
-        return self._images(table, _differentiable)
-
-    def _images(self, table: Array, interpolate) -> Array:
-
         table = coefficients(table, self.n, self.interpolation)
 
         @jax.checkpoint
         def add(total, uv):
-            return total + interpolate(table, *uv, self.n, self.interpolation), None
+            return total + _differentiable(table, *uv, self.n, self.interpolation), None
 
-        start = jnp.zeros((*self.shape, table.shape[1]), jnp.result_type(table, self.u))
-        # a loop of one turn is no loop to XLA, and without the barrier it shoots the ray again for each of the r images
-        total, _ = jax.lax.scan(add, start, jax.lax.optimization_barrier((self.u, self.v)))
-        images = total / self.u.shape[0]
-        if self.blur is not None:
-            images = self.blur(images, (0, 1))
-        return images if self.mask is None else images * self.mask[..., None]
+        # one row of the image at a time: all its r images stay in the cache, and what consumes them cannot be merged
+        # with the gathers, which would then be done anew for each of its terms
+        def row(_, uv):
+            start = jnp.zeros((self.shape[1], table.shape[1]), jnp.result_type(table, self.u))
+            return None, jax.lax.scan(add, start, uv)[0]
+
+        _, images = jax.lax.scan(row, None, (jnp.moveaxis(self.u, 1, 0), jnp.moveaxis(self.v, 1, 0)))
+        images = images / self.u.shape[0]
+        images = jnp.moveaxis(images, 2, 0) if self.blur is None else self.blur.stack(images)
+        return images if self.mask is None else images * self.mask
