@@ -56,7 +56,8 @@ def run(k: int, free: bool, out: Path) -> None:
     lens, prior = LensModel(), load_prior("galaxy-gaussian", 64)
     assert isinstance(prior, GaussianPrior)
     made = system(k, lens)
-    config = RunConfig() if free else RunConfig().replace(source_fov=FOV)
+    # the whole image, so that one program serves all systems
+    config = RunConfig().replace(trim=False, source_fov=None if free else FOV)
     key = jax.random.fold_in(jax.random.key(SEED), 10_000 + k)
     begin = time.perf_counter()
     start = initialise(key, made.observation, prior, lens, config, Progress())

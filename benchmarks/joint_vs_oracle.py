@@ -7,9 +7,9 @@ The first form runs the systems that OUT does not hold yet (start several at onc
 cores); `evidence` is the oracle, `conditional` the control: the same sampler with the source held while the lens moves,
 which is the lens update of arXiv:2511.04792 and of every plain Gibbs sampler. The second prints the comparison.
 
-Systems: a 32 x 32 image and a 32 x 32 source drawn from `galaxy-gaussian`, at the pixel sizes (0.1875" and 0.0975") and
-the PSF of arXiv:2511.04792; 12 lens parameters from the prior, Rein from 0.6 to 1.2 so that the ring fits; made with 8 x
-8 rays per pixel; noise 1.0 in the unit of s (peak S/N of 7 to 50).
+Systems: a 32 x 32 image and a 32 x 32 source drawn from `galaxy-gaussian`, at the pixel sizes (0.1875" and 0.0975")
+and the PSF of arXiv:2511.04792; 12 lens parameters from the prior, Rein from 0.6 to 1.2 so that the ring fits; made
+with 8 x 8 rays per pixel; noise 1.0 in the unit of s (peak S/N of 7 to 50).
 """
 
 import argparse
@@ -54,7 +54,7 @@ def run(k: int, method: str, out: Path) -> None:
     config = RunConfig().replace(
         method="evidence" if method == "evidence" else "split_gibbs", flux_scale=1.0, source_fov=FOV, seed=k, trim=False
     )
-    # as many directions for all, so that no system compiles anew (what is left out is worth 0.4 nat); one for the control
+    # as many directions for all: no system compiles anew, and what is left out is worth 0.4 nat; one for the control
     directions = 1 if method == "conditional" else 192
     config = config.replace(
         initialise={"tail": 1e-9, "most_rank": directions}, draws=32 if method == "evidence" else 64

@@ -90,7 +90,7 @@ def infer(
     for note in observation.notes:
         progress.say(f"note: {note}")
 
-    _keep_compiled_programs()
+    _prepare_jax()
     from .inference.pipeline import infer as run_inference
     from .lens.mass import LensModel
     from .prior import load_prior
@@ -146,7 +146,7 @@ def simulate(*, n: Annotated[int, Parameter(name="--n")], seed: int = 0, out: Pa
     """
     if n < 1:
         raise BlindlensError(f"--n must be at least 1, not {n}")
-    _keep_compiled_programs()
+    _prepare_jax()
     import jax
     import numpy as np
     from astropy.io import fits
@@ -169,10 +169,12 @@ def simulate(*, n: Annotated[int, Parameter(name="--n")], seed: int = 0, out: Pa
             bar.advance()
 
 
-def _keep_compiled_programs() -> None:
-    """Keep XLA's programs between runs, unless the user has said where already."""
+def _prepare_jax() -> None:
+    """One device a core, so that chains run side by side, and compiled programs kept; unless the user has said else."""
     import jax
 
+    if jax.config.jax_num_cpu_devices < 1:  # type: ignore[attr-defined]
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1)
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "blindlens" / "xla"))

@@ -37,7 +37,7 @@ class InitialiseConfig(Stage):
     pixels: int = Field(default=64, ge=8, description="pixels a side to which larger images are binned at first")
     rank: int = Field(default=40, ge=1, description="eigen-galaxies of the cheap evidence")
     tail: float = Field(default=4.0, gt=0, description="information on the source (nats, twice) that may be left out")
-    most_rank: int = Field(default=384, ge=1, description="directions of the source that follow the lens at the most")
+    most_rank: int = Field(default=256, ge=1, description="directions of the source that follow the lens at the most")
     within: float = Field(default=30.0, gt=0, description="modes this many nats below the best are dropped")
 
 

@@ -20,6 +20,7 @@ from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
 from .evidence import Evidence, Informed, Mode, climb, informed, laplace
+from .parallel import spread
 from .problem import build_problem
 
 
@@ -33,7 +34,7 @@ def rank_draws(key: Array, evidence: Evidence, draws: int, noise: float) -> tupl
     """Prior draws eta (draws, d) and their log posterior with inflated noise."""
     eta = jax.random.normal(key, (draws, evidence.problem.space.size))
     hot = inflated(evidence, noise)
-    return eta, jax.lax.map(hot.log_evidence, eta, batch_size=8)
+    return eta, spread(lambda hot, eta: hot.log_evidence(eta), hot, eta, batch_size=8)
 
 
 @eqx.filter_jit
@@ -44,7 +45,7 @@ def anneal(evidence: Evidence, eta: Array, steps: int, noise: float, rate: float
     """
     d = eta.shape[1]
 
-    def ascend(eta: Array) -> tuple[Array, Array]:
+    def ascend(evidence: Evidence, eta: Array) -> tuple[Array, Array]:
         def step(carry, i):
             eta, m, s = carry
             factor = noise ** (1 - jnp.minimum(i / (0.8 * steps), 1.0))
@@ -59,7 +60,7 @@ def anneal(evidence: Evidence, eta: Array, steps: int, noise: float, rate: float
         (eta, *_), _ = jax.lax.scan(step, (eta, zero, zero + 1.0 / d), jnp.arange(steps))
         return eta, evidence.log_posterior(eta)
 
-    return jax.lax.map(ascend, eta)
+    return spread(ascend, evidence, eta)
 
 
 @eqx.filter_jit

@@ -20,6 +20,7 @@ from ..sampler.kernels import Mixture, State, differential
 from .evidence import Evidence, Mode
 from .initialise import Start
 from .joint import Draws
+from .parallel import spread
 from .split_gibbs import translate
 
 WIDER, COMPONENTS, REACH, CHEAP = 1.5, 16, 2, 12
@@ -116,13 +117,13 @@ def temper(
 
 def leap(key: Array, evidence: Evidence, metric: Array, eta: Array, batch: int) -> tuple[State, Array]:
     """A NUTS step of every particle (P, d), and the mean acceptance."""
-    kernel = blackjax.nuts(evidence.log_posterior, 0.4, metric, max_num_doublings=3)
 
-    def one(args):
-        state, info = kernel.step(args[0], kernel.init(args[1]))
+    def one(shared, item):
+        kernel = blackjax.nuts(shared[0].log_posterior, 0.4, shared[1], max_num_doublings=3)
+        state, info = kernel.step(item[0], kernel.init(item[1]))
         return State(state.position, state.logdensity), info.acceptance_rate
 
-    states, acceptance = jax.lax.map(one, (jax.random.split(key, len(eta)), eta), batch_size=batch)
+    states, acceptance = spread(one, (evidence, metric), (jax.random.split(key, len(eta)), eta), batch)
     return states, jnp.mean(acceptance)
 
 
@@ -130,12 +131,14 @@ def shuffle(key: Array, evidence: Evidence, states: State, batch: int) -> tuple[
     """Both halves of the particles in turn move along differences of the other, and then by source pixels."""
 
     def moved(key: Array, states: State, others: Array):
-        def one(args):
-            keys, state = jax.random.split(args[0]), args[1]
+        def one(shared, item):
+            evidence, others = shared
+            keys, state = jax.random.split(item[0]), item[1]
             state, info = differential(keys[0], state, evidence.log_posterior, others)
             return translate(keys[1], state, evidence)[0], info.acceptance
 
-        return jax.lax.map(one, (jax.random.split(key, len(states.position)), states), batch_size=batch)
+        items = (jax.random.split(key, len(states.position)), states)
+        return spread(one, (evidence, others), items, batch)
 
     middle = len(states.position) // 2
     first, second = jax.tree.map(lambda t: t[:middle], states), jax.tree.map(lambda t: t[middle:], states)

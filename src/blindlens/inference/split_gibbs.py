@@ -27,6 +27,7 @@ from ..prior import Denoiser, GaussianPrior
 from ..sampler.diffusion import reverse_sde
 from ..sampler.kernels import Info, Mixture, State, init, jump, metropolis, propose, rotate
 from .evidence import Evidence
+from .parallel import spread
 from .problem import Problem, condition, draw
 
 
@@ -236,15 +237,16 @@ class SplitGibbs(eqx.Module):
     def run(self, keys: Array, chains: Chain, tuning: Tuning, rhos: Array, adapt: Array):
         """`rhos.size` sweeps of every chain; keys (K,). Returns the chains, tuning, traces (K, sweeps, ...)."""
 
-        def one(args):
-            key, chain, tuning = args
+        def one(shared, item):
+            sampler, rhos, adapt = shared
+            key, chain, tuning = item
 
             def step(carry, inputs):
                 chain, tuning = carry
                 key, rho, i = inputs
                 # counted from the end: then the kept draws of a thinned trace hold the acceptance too
-                local = (rhos.size - 1 - i) % self.stage.local_every == 0
-                chain, info = self.sweep(key, chain, tuning, rho, local)
+                local = (rhos.size - 1 - i) % sampler.stage.local_every == 0
+                chain, info = sampler.sweep(key, chain, tuning, rho, local)
                 gain = jnp.where(adapt, 0.5 / jnp.sqrt(1.0 + i), 0.0)
                 angle = tuning.angle * jnp.exp(jnp.where(local, gain * (info.acceptance - 0.65), 0.0))
                 beta = tuning.beta * jnp.exp(gain * (info.source_acceptance - 0.4))
@@ -255,7 +257,7 @@ class SplitGibbs(eqx.Module):
             (chain, tuning), trace = jax.lax.scan(step, (chain, tuning), inputs)
             return chain, tuning, trace
 
-        return jax.lax.map(one, (keys, chains, tuning))
+        return spread(one, (self, rhos, adapt), (keys, chains, tuning))
 
 
 def gain_bound(problem: Problem, eta: Array, n: int, steps: int = 20) -> Array:

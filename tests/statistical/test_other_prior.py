@@ -1,0 +1,101 @@
+"""The default sampler with a prior that has no density, end to end: a Gaussian one of which only the denoiser is seen.
+
+The surrogate that carries the source along the ridges is another Gaussian, twice as wide; only the ratio of the two
+priors, a line integral of the score, and the reverse diffusion of x | z can put that right.
+
+python -m pytest -m slow tests/statistical/test_other_prior.py; some minutes.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blindlens.config import RunConfig
+from blindlens.inference import joint
+from blindlens.inference.evidence import Evidence
+from blindlens.inference.initialise import initialise
+from blindlens.inference.pipeline import infer
+from blindlens.inference.problem import build_problem
+from blindlens.inference.stages import Store
+from blindlens.lens.mass import LensModel
+from blindlens.lens.simulate import simulate
+from blindlens.prior import Denoiser, GaussianPrior
+from blindlens.progress import Progress
+
+LENS, FOV = LensModel(("sie",), ranges={"Rein": (0.8, 1.5)}), 3.0
+CONFIG = RunConfig().replace(
+    flux_scale=1.0,
+    source_fov=FOV,
+    trim=False,
+    chains=4,
+    draws=400,
+    initialise={"draws": 200, "starts": 4, "steps": 40, "rank": 8, "most_rank": 40},
+    split_gibbs={"warmup": 200, "thin": 4, "source_steps": 8, "diffusion_steps": 64},
+)
+
+
+class Hidden(Denoiser):
+    """A Gaussian prior of which only the denoiser can be seen."""
+
+    gaussian: GaussianPrior
+    n: int = 8
+    scale: float = 10.0
+    offset: float = 0.0
+    name: str = "hidden"
+
+    def __call__(self, x_t, sigma):
+        return self.gaussian(x_t, sigma)
+
+    def sample(self, key, shape=()):
+        return self.gaussian.sample(key, shape)
+
+
+def gaussian(width: float) -> GaussianPrior:
+    # the same small scales in all directions: the score's line integral needs a density that is not singular
+    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
+    sd = width * (0.1 + 0.4 * np.exp(-r / 0.35))
+    return GaussianPrior.from_profiles(8, r, np.exp(-r / 0.3), sd, k, 1 / (1 + k**2), 10.0, 0.0, "tiny", delta=0.02)
+
+
+def sampled(observation, prior: Denoiser, surrogate: GaussianPrior) -> np.ndarray:
+    """(draws, d + 1): normal coordinates and the source's mean brightness by the default sampler."""
+    progress, stage = Progress(), CONFIG.split_gibbs
+    start = initialise(jax.random.key(3), observation, surrogate, LENS, CONFIG, progress)
+    problem = build_problem(observation, prior, LENS, CONFIG, FOV)
+    full = Evidence(problem, start.informed.basis, surrogate.mean)
+    draws = joint.sample(
+        jax.random.key(4), full, prior, surrogate, start, CONFIG.chains, CONFIG.draws, stage, Store(None, ""), progress
+    )
+    return np.concatenate([np.asarray(draws.eta), np.asarray(draws.x).mean((2, 3))[..., None]], -1).reshape(-1, 8)
+
+
+def exact(observation, prior: GaussianPrior) -> np.ndarray:
+    """The same by the oracle."""
+    posterior = infer(observation, prior, LENS, CONFIG.replace(method="evidence", draws=250))
+    eta = LENS.space.to_normal({name: jnp.asarray(posterior.lens[name].values.ravel()) for name in LENS.space.names})
+    x = posterior.source.values.reshape(-1, 64).mean(1) / 10
+    return np.concatenate([np.asarray(eta), x[:, None]], 1)
+
+
+@pytest.mark.slow
+def test_the_ratio_of_the_priors_puts_the_surrogate_right():
+    true, surrogate = gaussian(1.0), gaussian(2.0)
+    x = true.sample(jax.random.key(0), (1,))
+    (made,) = simulate(
+        jax.random.key(2), np.asarray(10 * x), LENS, shape=(14, 14), pixel_scale=0.4, fov=FOV, sigma=2.0
+    )
+    wanted = exact(made.observation, true)
+    sd = wanted.std(0)
+
+    def compare(draws):
+        return (draws.mean(0) - wanted.mean(0)) / sd, draws.std(0) / sd
+
+    shift, ratio = compare(sampled(made.observation, Hidden(true), surrogate))
+    print("shift [sd]", np.round(shift, 2), "width ratio", np.round(ratio, 2))
+    assert np.abs(shift).max() < 0.25
+    assert ratio.min() > 0.85 and ratio.max() < 1.15
+    # control: the surrogate's own posterior, which is what a wrong ratio leads to
+    shift, ratio = compare(sampled(made.observation, surrogate, surrogate))
+    print("control: shift [sd]", np.round(shift, 2), "width ratio", np.round(ratio, 2))
+    assert np.abs(shift).max() > 0.5 or ratio.max() > 1.3
