@@ -12,7 +12,7 @@ The truth's mode: where Levenberg-Marquardt arrives from the true lens with the 
 strictly: a kept mode lies within 3 Laplace standard deviations per root dimension of it. Found, up to the source's
 grid: the same without (xs, ys) and the flux, in the marginal covariance of the rest; the pixel grid makes modes of the
 source position, and the sampler moves between them by itself. As good: a kept mode has at least its posterior less half
-a nat. Control: the best of the prior draws, polished alone (no annealing, one start); the first 25 systems have one.
+a nat. Control: one draw from the prior, polished alone; the first 25 systems have one.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import numpy as np
 
 from blindlens.config import RunConfig
 from blindlens.inference.evidence import Evidence
-from blindlens.inference.initialise import initialise, polish, rank_draws
+from blindlens.inference.initialise import initialise, polish
 from blindlens.inference.problem import build_problem
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import System, simulate
@@ -70,9 +70,7 @@ def run(k: int, free: bool, out: Path) -> None:
     )
     first = [truth]
     if k < CONTROLS:
-        low_rank = Evidence(problem, prior.basis[:, : config.initialise.rank], prior.mean)
-        drawn, values = rank_draws(key, low_rank, config.initialise.draws, config.initialise.noise)
-        first.append(drawn[jnp.argmax(values)])
+        first.append(jax.random.normal(key, truth.shape))
     ends = polish(full, jnp.stack(first), config.initialise.polish_steps)
     arrays = {
         "kept": start.modes.eta,

@@ -74,6 +74,7 @@ def infer(
     out
         Folder of the results, by default named after the image.
     """
+    _prepare_jax()
     given = {
         "prior": prior,
         "method": method,
@@ -90,7 +91,6 @@ def infer(
     for note in observation.notes:
         progress.say(f"note: {note}")
 
-    _prepare_jax()
     from .inference.pipeline import infer as run_inference
     from .lens.mass import LensModel
     from .prior import load_prior

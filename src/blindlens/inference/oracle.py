@@ -7,8 +7,6 @@ moved by NUTS (Hoffman & Gelman 2014) and along differences of particles (ter Br
 
 from typing import NamedTuple
 
-import blackjax
-import blackjax.smc.resampling
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -75,6 +73,8 @@ def temper(
 
     The next b at most halves the effective sample size; every rung moves by Hamiltonian Monte Carlo.
     """
+    import blackjax.smc.resampling  # here, as importing it starts JAX, after which devices cannot be chosen
+
     start_key, smc_key, pick_key = jax.random.split(key, 3)
     eta = jax.vmap(mixture.sample)(jax.random.split(start_key, particles))
 
@@ -117,6 +117,7 @@ def temper(
 
 def leap(key: Array, evidence: Evidence, metric: Array, eta: Array, batch: int) -> tuple[State, Array]:
     """A NUTS step of every particle (P, d), and the mean acceptance."""
+    import blackjax
 
     def one(shared, item):
         kernel = blackjax.nuts(shared[0].log_posterior, 0.4, shared[1], max_num_doublings=3)
