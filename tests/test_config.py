@@ -49,6 +49,7 @@ def test_frozen():
         ("- 1\n- 2", "whole file"),
         ("just words", "whole file"),
         ("flux_scale: unknown", "positive number or 'infer'"),
+        ("supersampling: 0", "from 1 on, or 'auto'"),
         ("flux_scale: -1", "positive number or 'infer'"),
         ("method: mcmc", "split_gibbs"),
         ("lens: {mass: epl}", "lens.mass"),

@@ -73,9 +73,12 @@ class RunConfig(Stage):
     )
     flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
     lens_light: Literal["none", "mge"] = "none"
-    trim: bool = Field(default=True, description="use the central part of the image that can see the source only")
+    trim: bool = Field(default=True, description="use the central part of the image only, where the source can be seen")
     bin: int = Field(default=1, ge=1, description="pixels a side averaged into one beforehand")
-    supersampling: int = Field(default=2, ge=1, description="rays per image pixel and side")
+    supersampling: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto",
+        description="rays per image pixel and side; auto: a source pixel apart at most, up to 4",
+    )
     interpolation: Literal["bilinear", "cubic"] = Field(default="cubic", description="of the source between its pixels")
     surrogate: str = Field(default="galaxy-gaussian", description="Gaussian that carries the source along")
     draws: int = Field(default=64, ge=1, description="draws per chain")
@@ -131,6 +134,8 @@ def _in_words(error: ValidationError) -> str:
     where = [str(part) for part in first["loc"]]
     if where[:1] == ["flux_scale"]:
         return f"flux_scale: give a positive number or 'infer', not {first['input']!r}"
+    if where[:1] == ["supersampling"]:
+        return f"supersampling: give a whole number of rays from 1 on, or 'auto', not {first['input']!r}"
     if first["type"] != "extra_forbidden":
         got = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
         return f"{'.'.join(where) or 'the whole file'}: {first['msg'].lower()}{got}"

@@ -7,8 +7,7 @@ import pytest
 
 from blindlens.config import RunConfig
 from blindlens.inference.evidence import Evidence, climb, fisher, informed
-from blindlens.inference.pipeline import build_problem
-from blindlens.inference.problem import condition, draw
+from blindlens.inference.problem import build_problem, condition, draw, rays
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import simulate
 from blindlens.prior import GaussianPrior
@@ -123,3 +122,19 @@ def test_a_translation_by_whole_source_pixels_moves_the_source_position_alone(sy
         if within or name not in ("xs", "ys"):
             assert abs(float(new[name]) - expected[name]) < 1e-5
     assert not bool(problem.translated(truth, 9, 0)[1])
+
+
+@pytest.mark.parametrize(
+    "given, pixel, source_pixel, wanted",
+    [
+        ("auto", 12 / 64, 6.24 / 64, 2),  # arXiv:2511.04792
+        ("auto", 0.05, 0.079, 1),
+        ("auto", 0.1, 0.05, 2),
+        ("auto", 0.1, 0.0499, 3),
+        ("auto", 1.0, 0.05, 4),
+        ("auto", 0.05, None, 2),
+        (3, 0.05, 0.079, 3),
+    ],
+)
+def test_rays_lie_no_further_apart_than_source_pixels(given, pixel, source_pixel, wanted):
+    assert rays(RunConfig().replace(supersampling=given), pixel, source_pixel) == wanted

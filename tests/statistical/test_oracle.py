@@ -34,6 +34,7 @@ def ranks(systems: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         flux_scale=1.0,
         source_fov=FOV,
         trim=False,
+        supersampling=2,
         chains=4,
         draws=16,
         initialise={"draws": 400, "starts": 8, "steps": 60, "most_rank": 128, "tail": 1e-9},

@@ -1,5 +1,7 @@
 """The inference problem: whitened data, the lens, and everything that is linear, as functions of normal coordinates."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -131,7 +133,7 @@ def build_problem(
         fov or field,
         observation.psf,
         None,
-        config.supersampling,
+        rays(config, observation.pixel_scale, fov and fov / prior.n),
         interpolation=config.interpolation,
     )
     f32 = jnp.float32
@@ -140,6 +142,16 @@ def build_problem(
     return Problem(
         operator, jnp.asarray(observation.image, f32), weight, space, light, prior.scale * scale, prior.offset * scale
     )
+
+
+def rays(config: RunConfig, pixel_scale: float, source_pixel: float | None) -> int:
+    """Rays per image pixel and side: those of the configuration, or as many as lie no further apart than source pixels.
+
+    docs/ripple.md has the reason; 2 while the source's pixel, in arcsec, is not known; 4 at most.
+    """
+    if config.supersampling != "auto":
+        return config.supersampling
+    return 2 if source_pixel is None else min(4, max(1, math.ceil(pixel_scale / source_pixel - 1e-6)))
 
 
 def condition(b: Array, H: Array) -> tuple[Array, Array, Array]:

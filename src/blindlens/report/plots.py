@@ -28,7 +28,7 @@ def report_figure(posterior: Posterior, warnings: list[str] | None = None) -> Fi
     light = "lens_light" in posterior.tree["model"]
     columns = 4 if light else 3
     text = verdict(summary, words, 46 * columns)
-    strip = 0.15 * (text.count("\n") + 1) + 0.1  # inches: all of it is read, however much there is to say
+    strip = 0.16 * (text.count("\n") + 1) + 0.15  # inches: all of it is read, however much there is to say
     figure = Figure(figsize=(4.4 * columns, 8.2 + strip), layout="constrained")
     grid = figure.add_gridspec(3, columns, height_ratios=(4.1, 4.1, strip))
     critical, caustic = lens_lines(posterior)
