@@ -119,6 +119,12 @@ class Informed(NamedTuple):
     tail: float
 
 
+@eqx.filter_jit
+def _gram(evidence: Evidence, eta: Array) -> Array:
+    H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][: evidence.basis.shape[1]]
+    return H @ H.T
+
+
 def informed(evidence: Evidence, modes: Array, tail: float, most: int) -> Informed:
     """The fewest prior directions that hold all but `tail` of the data's information about the source.
 
@@ -128,13 +134,7 @@ def informed(evidence: Evidence, modes: Array, tail: float, most: int) -> Inform
     largest value only, so that a direction below that is not counted.
     """
     r = evidence.basis.shape[1]
-
-    @eqx.filter_jit
-    def gram(evidence, eta):
-        H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][:r]
-        return H @ H.T
-
-    total = sum(np.asarray(gram(evidence, eta), np.float64) for eta in modes) / len(modes)
+    total = sum(np.asarray(_gram(evidence, eta), np.float64) for eta in modes) / len(modes)
     D, U = scipy.linalg.eigh(total, subset_by_index=(max(0, r - most), r - 1))
     D, U = np.maximum(D[::-1], 0), U[:, ::-1]
     D[1e-6 * D[0] > D] = 0

@@ -17,12 +17,12 @@ class MultiGaussian(eqx.Module):
     """
 
     sigmas: Array
-    amplitude: float = eqx.field(static=True)
+    amplitude: Array
 
     @staticmethod
     def spanning(inner: float, outer: float, count: int, amplitude: float) -> "MultiGaussian":
         """Widths from `inner` to `outer` arcsec, equally spaced in the logarithm."""
-        return MultiGaussian(jnp.asarray(np.geomspace(inner, outer, count)), float(amplitude))
+        return MultiGaussian(jnp.asarray(np.geomspace(inner, outer, count)), jnp.asarray(amplitude, float))
 
     @staticmethod
     def space() -> ParameterSpace:

@@ -53,8 +53,8 @@ class Block(eqx.Module):
         """The inverse: (..., size). Raises BlindlensError for concrete values outside the prior range."""
 
 
-class _Single(Block):
-    """Shared by the one-parameter blocks: name, range and unit."""
+class Uniform(Block):
+    """theta = low + (high - low) Phi(eta): uniform on [low, high]."""
 
     name: str = eqx.field(static=True)
     low: float = eqx.field(static=True)
@@ -74,10 +74,6 @@ class _Single(Block):
     def units(self) -> tuple[str, ...]:
         return (self.unit,)
 
-
-class Uniform(_Single):
-    """theta = low + (high - low) Phi(eta): uniform on [low, high]."""
-
     def from_normal(self, eta: Array) -> tuple[Array, ...]:
         return (self.low + (self.high - self.low) * ndtr(eta[..., 0]),)
 
@@ -87,20 +83,41 @@ class Uniform(_Single):
         return ndtri(_open((theta - self.low) / (self.high - self.low)))[..., None]
 
 
-class LogUniform(_Single):
-    """log theta = log low + log(high / low) Phi(eta): log-uniform on [low, high], low > 0."""
+class LogUniform(Block):
+    """log theta = log low + log(high / low) Phi(eta): log-uniform on [low, high], low > 0.
+
+    The bounds are arrays, as they come from the data: a program compiled for one image serves the next.
+    """
+
+    name: str = eqx.field(static=True)
+    low: Array = eqx.field(converter=lambda value: jnp.asarray(value, float))
+    high: Array = eqx.field(converter=lambda value: jnp.asarray(value, float))
+    unit: str = eqx.field(static=True, default="")
+    size: int = eqx.field(static=True, init=False, default=1)
 
     def __check_init__(self):
-        if self.low <= 0:
-            raise BlindlensError(f"{self.name} has a log-uniform prior, whose range must be positive, not {self.low}")
+        low, high = float(self.low), float(self.high)
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise BlindlensError(f"the prior range of {self.name} must be low < high, not ({low}, {high})")
+        if low <= 0:
+            raise BlindlensError(f"{self.name} has a log-uniform prior, whose range must be positive, not {low}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.unit,)
 
     def from_normal(self, eta: Array) -> tuple[Array, ...]:
-        return (self.low * jnp.exp(math.log(self.high / self.low) * ndtr(eta[..., 0])),)
+        return (self.low * jnp.exp(jnp.log(self.high / self.low) * ndtr(eta[..., 0])),)
 
     def to_normal(self, *values: Array) -> Array:
         (theta,) = values
-        _inside(self.name, theta, self.low, self.high)
-        return ndtri(_open(jnp.log(theta / self.low) / math.log(self.high / self.low)))[..., None]
+        if not isinstance(self.low, jax.core.Tracer):
+            _inside(self.name, theta, float(self.low), float(self.high))
+        return ndtri(_open(jnp.log(theta / self.low) / jnp.log(self.high / self.low)))[..., None]
 
 
 class Polar(Block):
