@@ -80,7 +80,7 @@ def run(k: int, method: str, out: Path) -> None:
 def table(out: Path, method: str) -> dict[str, float]:
     """Print and return the comparison of one method with the oracle over the systems that both have finished."""
     names = [name for block in LENS.space.blocks for name in block.names]
-    width, bias, pit, worst, chi2, seconds = [], [], [], [], [], []
+    width, bias, pit, worst, chi2, exact_chi2, seconds = [], [], [], [], [], [], []
     for path in sorted(out.glob(f"{method}-*.safetensors")):
         other = out / path.name.replace(method, "evidence")
         if not other.is_file():
@@ -94,6 +94,7 @@ def table(out: Path, method: str) -> dict[str, float]:
         thinned = a["log_evidence"][:, 7::8].ravel()
         pit.append((thinned[:, None] > b["log_evidence"].ravel()).mean(1))
         chi2.append(a["chi2"].mean())
+        exact_chi2.append(b["chi2"].mean())
         seconds.append(sum(header["times"].values()))
     width, bias, pit = np.array(width), np.array(bias), np.array(pit)
     figures = {
@@ -107,6 +108,7 @@ def table(out: Path, method: str) -> dict[str, float]:
         "r_hat < 1.05": int(np.sum(np.array(worst) < 1.05)),
         "greatest r_hat": np.max(worst),
         "chi2/pixel": np.mean(chi2),
+        "the oracle's": np.mean(exact_chi2),
         "seconds a system": np.mean(seconds),
     }
     print(f"\n{method}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))

@@ -27,8 +27,9 @@ import scipy.linalg
 
 from blindlens.inference.evidence import Evidence, climb, laplace
 from blindlens.inference.problem import Problem
+from blindlens.lens.interpolation import INTERPOLATIONS
 from blindlens.lens.mass import LensModel
-from blindlens.lens.operator import INTERPOLATIONS, LensOperator
+from blindlens.lens.operator import LensOperator
 from blindlens.lens.simulate import System, simulate
 from blindlens.prior import GaussianPrior, load_prior
 from blindlens.prior.galaxies import GalaxyRecipe, galaxies
@@ -105,6 +106,7 @@ def build(
     rank: int = RANK,
     interpolation: str = "cubic",
     hole: float = 0.0,
+    core: int | None = None,
 ) -> tuple[Evidence, jax.Array, float]:
     """The evidence with that many rays, eta of the truth, and the information (nats) in the directions left out.
 
@@ -112,8 +114,9 @@ def build(
     """
     lens, seen = LensModel(), system.observation
     operator = LensOperator(
-        lens, seen.shape, seen.pixel_scale, prior.n, FOV, seen.psf, supersampling=rays, interpolation=interpolation
-    )
+        lens, seen.shape, seen.pixel_scale, prior.n, FOV, seen.psf, supersampling=rays, interpolation=interpolation,
+        core=core,
+    )  # fmt: skip
     rows, cols = (seen.pixel_scale * (np.arange(k) - (k - 1) / 2) for k in seen.shape)
     distance = np.hypot(rows[:, None] - system.truth["y0"], cols - system.truth["x0"])
     y, weight = jnp.asarray(seen.image, jnp.float32), jnp.asarray((distance >= hole) / seen.noise, jnp.float32)
@@ -171,7 +174,7 @@ def travel(evidence: Evidence, eta: jax.Array, step: jax.Array) -> jax.Array:
 
     def position(eta):
         lensed = evidence.problem.operator(evidence.problem.params(eta))
-        return jnp.stack([lensed.u, lensed.v])
+        return jnp.stack([lensed.rays[0].x, lensed.rays[0].y])
 
     n = evidence.problem.operator.n
     at, move = jax.jvp(position, (eta,), (step,))
@@ -253,6 +256,7 @@ def main() -> None:
     parser.add_argument("--paint", type=int, default=4, help="pixels of the true source per npix and side")
     parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="cubic", help="of the source")
     parser.add_argument("--hole", type=float, default=0.0, help="arcsec about the lens's centre to leave out")
+    parser.add_argument("--core", type=int, help="rays per pixel and side next to the lens's centre")
     parser.add_argument("--x64", action="store_true", help="double precision")
     parser.add_argument("--alone", action="store_true", help="scan xs and ys alone only")
     parser.add_argument("--dump", help="write the scans to this npz file")
@@ -272,7 +276,7 @@ def main() -> None:
     for index, (name, system) in made.items():
         for rays in arguments.rays:
             evidence, truth, lost = build(
-                system, prior, rays, interpolation=arguments.interpolation, hole=arguments.hole
+                system, prior, rays, interpolation=arguments.interpolation, hole=arguments.hole, core=arguments.core
             )
             with jax.enable_x64(arguments.x64):
                 if arguments.x64:

@@ -127,13 +127,14 @@ def test_a_translation_by_whole_source_pixels_moves_the_source_position_alone(sy
 @pytest.mark.parametrize(
     "given, pixel, source_pixel, wanted",
     [
-        ("auto", 12 / 64, 6.24 / 64, 2),  # arXiv:2511.04792
-        ("auto", 0.05, 0.079, 1),
-        ("auto", 0.1, 0.05, 2),
-        ("auto", 0.1, 0.0499, 3),
-        ("auto", 1.0, 0.05, 4),
-        ("auto", 0.05, None, 2),
-        (3, 0.05, 0.079, 3),
+        ("auto", 12 / 64, 6.24 / 64, (2, 8)),  # arXiv:2511.04792
+        ("auto", 0.05, 0.079, (1, 3)),
+        ("auto", 0.1, 0.05, (2, 8)),
+        ("auto", 0.1, 0.0499, (3, 8)),
+        ("auto", 1.0, 0.05, (4, 8)),
+        ("auto", 0.01, 0.05, (1, 1)),
+        ("auto", 0.05, None, (2, None)),
+        (3, 0.05, 0.079, (3, None)),
     ],
 )
 def test_rays_lie_no_further_apart_than_source_pixels(given, pixel, source_pixel, wanted):

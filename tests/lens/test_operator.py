@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from blindlens.errors import BlindlensError
+from blindlens.lens.blur import Blur
+from blindlens.lens.interpolation import INTERPOLATIONS, coefficients, interpolate
 from blindlens.lens.mass import LensModel
-from blindlens.lens.operator import INTERPOLATIONS, Blur, LensOperator, coefficients, interpolate
+from blindlens.lens.operator import LensOperator
 from blindlens.linear import Columns, Scaled, Sum
 
 SHAPES = [((16, 16), (3, 3)), ((15, 20), (5, 3)), ((21, 14), (7, 9))]
@@ -33,14 +35,34 @@ def test_adjoint_of_random_lenses(x64, tolerance, interpolation, psf_method):
             rng = np.random.default_rng(case)
             psf, mask, lens = rng.random(psf_shape), rng.random(shape) > 0.2, LensModel()
             operator = LensOperator(
-                lens, shape, 4.0 / min(shape), 12, 3.0, psf / psf.sum(), mask, case + 1, psf_method, interpolation
-            )
+                lens, shape, 4.0 / min(shape), 12, 3.0, psf / psf.sum(), mask, case + 1, psf_method, interpolation,
+                core=3 if case % 2 else None,
+            )  # fmt: skip
             params = lens.space.sample(jax.random.key(case), (13,))
             x, v = jnp.asarray(rng.normal(size=(13, 12, 12))), jnp.asarray(rng.normal(size=(13, *shape)))
             image, back = jax.jit(jax.vmap(lambda p, x, v: (operator(p) @ x, operator(p).T @ v)))(params, x, v)  # noqa: B023
             inner = jnp.sum(image * v, (1, 2)) - jnp.sum(x * back, (1, 2))
             size = jnp.linalg.norm(image.reshape(13, -1), axis=1) * jnp.linalg.norm(v.reshape(13, -1), axis=1)
             assert float(jnp.max(jnp.abs(inner) / size)) < tolerance
+
+
+def test_more_rays_next_to_the_lenss_centre():
+    lens, shape, pixel = LensModel(), (21, 24), 0.15
+    params = lens.space.sample(jax.random.key(0), ())
+    source = jax.random.normal(jax.random.key(1), (12, 12))
+
+    def made(**rays):
+        A = LensOperator(lens, shape, pixel, 12, 3.0, interpolation="cubic", **rays)(params)
+        # one image and a stack of images go different ways
+        np.testing.assert_allclose(A.images(source.reshape(-1, 1))[0], A @ source, atol=1e-5)
+        return np.asarray(A @ source)
+
+    mixed, coarse, fine = made(supersampling=2, core=5), made(supersampling=2), made(supersampling=5)
+    y, x = (pixel * (np.abs(np.arange(n) - (n - 1) / 2) + 0.5) for n in shape)
+    inside = (y[:, None] <= 0.45) & (x <= 0.45)
+    assert inside.sum() == 5 * 6
+    np.testing.assert_allclose(mixed, np.where(inside, fine, coarse), atol=1e-5)
+    assert np.abs(fine - coarse)[inside].max() > 0.01
 
 
 def test_dense_matrix_is_the_operator():

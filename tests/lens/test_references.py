@@ -56,7 +56,7 @@ def test_deflections(reference, program, x64, tolerance):
 def test_images_of_a_pixelated_source(reference, program, supersampling, x64):
     with jax.enable_x64(x64):
         A, source = operator(reference, supersampling), jnp.asarray(reference["pixel_source"])
-        source = source.astype(A.x.dtype)
+        source = source.astype(A.rays[0].x.dtype)
         for k in range(2):
             image = A(lens(reference, k)) @ source
             expected = reference[f"{program}_pixels"][k]
@@ -72,7 +72,7 @@ def test_images_of_a_sersic_source(reference, program, supersampling, x64):
         A = operator(reference, supersampling)
         for k in range(2):
             p = dict(zip(reference["sersic_names"], jnp.asarray(reference["sersics"][k]), strict=True))
-            rays = jax.jit(A.lens.ray_shoot)(lens(reference, k), A.x, A.y)
+            rays = jax.jit(A.lens.ray_shoot)(lens(reference, k), A.rays[0].x, A.rays[0].y)
             image = A.blur(jnp.mean(sersic({str(n): v for n, v in p.items()}, *rays), 0))
             expected = reference[f"{program}_sersic"][k]
             assert relative_rms(compared(image, program), compared(expected, program)) < (5e-7 if x64 else 2e-6)

@@ -68,7 +68,7 @@ def p_values(values: np.ndarray) -> np.ndarray:
 
 
 def uniform_p(draws: np.ndarray, truths: np.ndarray) -> np.ndarray:
-    """p values that the truths' ranks among the draws (systems, N, d) are uniform; ties of ranks are broken at random."""
+    """p values that the truths' ranks among the draws (systems, N, d) are uniform; ties are broken at random."""
     ranks = (draws < truths[:, None]).mean(1)
     jitter = np.random.default_rng(0).random(ranks.shape) / (draws.shape[1] + 1)
     return p_values(ranks * draws.shape[1] / (draws.shape[1] + 1) + jitter)

@@ -42,7 +42,7 @@ class Problem(eqx.Module):
         """G: (k, ny, nx), blurred lens light per unit amplitude; k = 0 without lens light."""
         if self.light is None:
             return jnp.zeros((0, *self.operator.shape), self.y.dtype)
-        images = self.light.images(p, self.operator.x[:], self.operator.y[:])
+        images = self.light.images(p, self.operator.rays[0].x, self.operator.rays[0].y)
         return images if self.operator.blur is None else self.operator.blur(images)
 
     def system(self, eta: Array, basis: Array, x0: Array) -> tuple[Array, Array]:
@@ -125,6 +125,7 @@ def build_problem(
     if config.lens_light == "mge":
         light = MultiGaussian.spanning(0.4 * reference.pixel_scale, 0.5 * field, 20, 2 * abs(float(image.max())))
         space = space + light.space()
+    supersampling, core = rays(config, observation.pixel_scale, fov and fov / prior.n)
     operator = LensOperator(
         lens,
         observation.shape,
@@ -133,8 +134,9 @@ def build_problem(
         fov or field,
         observation.psf,
         None,
-        rays(config, observation.pixel_scale, fov and fov / prior.n),
+        supersampling,
         interpolation=config.interpolation,
+        core=core,
     )
     f32 = jnp.float32
     weight = jnp.asarray(observation.mask / observation.noise, f32)
@@ -144,14 +146,18 @@ def build_problem(
     )
 
 
-def rays(config: RunConfig, pixel_scale: float, source_pixel: float | None) -> int:
-    """Rays per image pixel and side: those of the configuration, or as many as lie no further apart than source pixels.
+def rays(config: RunConfig, pixel_scale: float, source_pixel: float | None) -> tuple[int, int | None]:
+    """Rays per image pixel and side, everywhere and next to the lens's centre: as configured, or by source pixels.
 
-    docs/ripple.md has the reason; 2 while the source's pixel, in arcsec, is not known; 4 at most.
+    By themselves they lie no further apart than source pixels (4 at most), next to the centre than a quarter of one (8
+    at most); docs/ripple.md has the reasons. 2 while the source's pixel, in arcsec, is not known.
     """
     if config.supersampling != "auto":
-        return config.supersampling
-    return 2 if source_pixel is None else min(4, max(1, math.ceil(pixel_scale / source_pixel - 1e-6)))
+        return config.supersampling, None
+    if source_pixel is None:
+        return 2, None
+    wanted = pixel_scale / source_pixel - 1e-6
+    return min(4, max(1, math.ceil(wanted))), min(8, max(1, math.ceil(4 * wanted)))
 
 
 def condition(b: Array, H: Array) -> tuple[Array, Array, Array]:

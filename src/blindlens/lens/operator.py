@@ -1,146 +1,47 @@
 """A_l: from a pixelated source to the lensed, blurred image."""
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.fft
 from jax import Array
 
 from ..errors import BlindlensError
 from ..linear import LinearOperator
+from .blur import Blur
+from .interpolation import INTERPOLATIONS, coefficients, interpolate, interpolate_for_gradients
 from .mass import LensModel
 
-INTERPOLATIONS = ("bilinear", "cubic")
+CORE = 0.45
+"""Half-width in arcsec of the part round the image's centre that `core` is for: where the lens's centre may lie, and as
+much again."""
 
 
-def spline_weights(t: Array, interpolation: str) -> tuple[list[Array], list[Array]]:
-    """Weights of the pixels around u = floor(u) + t, from floor(u) (bilinear) or floor(u) - 1 (cubic) on, and d/dt."""
-    if interpolation == "bilinear":
-        one = jnp.ones_like(t)
-        return [1 - t, t], [-one, one]
-    s = 1 - t
-    weights = [s**3 / 6, 2 / 3 - t**2 + t**3 / 2, 2 / 3 - s**2 + s**3 / 2, t**3 / 6]
-    return weights, [-(s**2) / 2, 1.5 * t**2 - 2 * t, 2 * s - 1.5 * s**2, t**2 / 2]
+class Rays(eqx.Module):
+    """s x s rays for each pixel of a block of the image whose first pixel is `corner` (row, column).
 
-
-def _taps(u: Array, v: Array, n: int, interpolation: str):
-    """For each pixel that a position sees: its row in the table, and its weight with the derivatives along u and v."""
-    i, j = jnp.floor(v), jnp.floor(u)
-    first = 0 if interpolation == "bilinear" else -1
-    along_v, along_u = (spline_weights(t, interpolation) for t in (v - i, u - j))
-    for di, (wi, si) in enumerate(zip(*along_v, strict=True), first):
-        for dj, (wj, sj) in enumerate(zip(*along_u, strict=True), first):
-            row, col = i + di, j + dj
-            inside = (row >= 0) & (row < n) & (col >= 0) & (col < n)
-            index = (jnp.clip(row, 0, n - 1) * n + jnp.clip(col, 0, n - 1)).astype(jnp.int32)
-            yield index, wi * wj * inside, wi * sj * inside, si * wj * inside
-
-
-def interpolate(table: Array, u: Array, v: Array, n: int, interpolation: str = "bilinear") -> Array:
-    """Spline surface of r images at once, zero outside the grid.
-
-    table: (n*n, r), one image's spline coefficients a column; u (column), v (row): positions (...) in pixels, centres
-    at integers. Returns (..., r). Beyond the last pixel centre the image falls to zero within one pixel (bilinear) or
-    two (cubic); it is never extrapolated.
-    """
-    return sum(weight[..., None] * table[index] for index, weight, _, _ in _taps(u, v, n, interpolation))
-
-
-# The derivative by hand: it is an interpolation too, and costs as much; the transposed gathers that differentiating the
-# sum would give cost ten times more.
-_differentiable = jax.custom_jvp(interpolate, nondiff_argnums=(3, 4))
-
-
-@_differentiable.defjvp
-def _interpolate_jvp(n, interpolation, primals, tangents):
-    (table, u, v), (dtable, du, dv) = primals, tangents
-    slope_u = sum(w[..., None] * table[index] for index, _, w, _ in _taps(u, v, n, interpolation))
-    # XLA fuses a sum of gathers into one loop if nothing else reads them: the barrier keeps the two sums apart
-    same, slope_u = jax.lax.optimization_barrier((table, slope_u))
-    slope_v = sum(w[..., None] * same[index] for index, _, _, w in _taps(u, v, n, interpolation))
-    # a product with ones, whose transpose is a matrix product too: XLA's sums along rows are ten times slower
-    ones = jnp.ones((1, table.shape[1]), table.dtype)
-    slope_v = jax.lax.optimization_barrier(slope_v)
-    moved = sum(s * (d.reshape(-1, 1) @ ones).reshape(s.shape) for s, d in ((slope_u, du), (slope_v, dv)))
-    return interpolate(table, u, v, n, interpolation), moved + interpolate(dtable, u, v, n, interpolation)
-
-
-def coefficients(table: Array, n: int, interpolation: str) -> Array:
-    """Spline coefficients of images (n*n, r): the surface passes through the pixel values at the pixel centres."""
-    if interpolation == "bilinear":
-        return table
-    values = 2 / 3 * np.eye(n) + (np.eye(n, k=1) + np.eye(n, k=-1)) / 6
-    inverse = jnp.asarray(np.linalg.inv(values), table.dtype)
-    rows = (inverse @ table.reshape(n, -1)).reshape(n, n, -1)
-    return jnp.einsum("jk,ikr->ijr", inverse, rows).reshape(table.shape)
-
-
-class Blur(eqx.Module):
-    """Convolution of images with a PSF, "same" size, light beyond the border taken as zero.
-
-    psf: odd-sized kernel (ky, kx), normalised by the caller. `method`: "direct" multiplies by a banded matrix along the
-    columns and one along the rows for each singular value of the PSF above 1e-8 of its largest; "fft"; "auto" takes the
-    cheaper.
+    x, y: (s*s, rows, columns) arcsec. The sub-rays lead, so that their sum is a loop which needs one image of memory.
     """
 
-    columns: tuple[Array, ...]
-    rows: tuple[Array, ...]
-    otf: Array
-    shape: tuple[int, int] = eqx.field(static=True)
-    padded: tuple[int, int] = eqx.field(static=True)
-    method: str = eqx.field(static=True)
+    x: Array
+    y: Array
+    corner: tuple[int, int] = eqx.field(static=True)
 
-    def __init__(self, psf, shape: tuple[int, int], method: str = "auto"):
-        if method not in ("auto", "fft", "direct"):
-            raise BlindlensError(f"the PSF method is 'auto', 'fft' or 'direct', not {method!r}")
-        psf = np.asarray(psf, np.float64)
-        if psf.ndim != 2 or psf.shape[0] % 2 == 0 or psf.shape[1] % 2 == 0:
-            raise BlindlensError(f"the PSF kernel must be two-dimensional with odd sides, not {psf.shape}")
-        half = [k // 2 for k in psf.shape]
-        self.padded = tuple(scipy.fft.next_fast_len(s + h, real=True) for s, h in zip(shape, half, strict=True))
-        if any(p < k for p, k in zip(self.padded, psf.shape, strict=True)):
-            self.padded = tuple(max(p, k) for p, k in zip(self.padded, psf.shape, strict=True))
-        centred = np.zeros(self.padded)
-        centred[: psf.shape[0], : psf.shape[1]] = psf
-        centred = np.roll(centred, [-h for h in half], (0, 1))
-        self.otf = jnp.asarray(np.fft.rfft2(centred))
-        u, size, v = np.linalg.svd(psf)
-        terms = int(np.count_nonzero(size > 1e-8 * size[0]))
-        # measured on CPUs for stacks of hundreds of images: an FFT costs as much as four pairs of products at 64 pixels
-        # a side, and a product's share grows with the side
-        cheaper = "direct" if terms * sum(shape) <= 512 else "fft"
-        self.shape, self.method = tuple(shape), cheaper if method == "auto" else method
-        used = range(terms if self.method == "direct" else 0)
-        self.columns = tuple(jnp.asarray(banded(u[:, i] * size[i], shape[0])) for i in used)
-        self.rows = tuple(jnp.asarray(banded(v[i], shape[1])) for i in used)
-
-    def __call__(self, images: Array) -> Array:
-        """Images (..., ny, nx), of the shape given at construction; the rest is a batch."""
-        if self.method == "direct":
-            product = functools.partial(jnp.einsum, "ij,...jk,lk->...il", precision="highest")
-            return sum(product(column, images, row) for column, row in zip(self.columns, self.rows, strict=True))
-        spectrum = jnp.fft.rfft2(images, s=self.padded) * self.otf
-        return jnp.fft.irfft2(spectrum, s=self.padded)[..., : self.shape[0], : self.shape[1]]
-
-    def stack(self, images: Array) -> Array:
-        """The same for (ny, nx, r), r of them fastest; returns (r, ny, nx)."""
-        if self.method == "fft":
-            return self(jnp.moveaxis(images, 2, 0))
-        # each product turns the stack by an axis as it goes: transposing it would cost as much as they do
-        product = functools.partial(jnp.einsum, precision="highest")
-        return sum(
-            product("xri,jx->rij", product("yxr,iy->xri", images, column), row)
-            for column, row in zip(self.columns, self.rows, strict=True)
-        )
-
-
-def banded(kernel: np.ndarray, n: int) -> np.ndarray:
-    """(n, n) matrix that convolves n values with an odd kernel, zeros beyond the ends."""
-    half = len(kernel) // 2
-    return sum(w * np.eye(n, k=half - k) for k, w in enumerate(kernel))
+    @staticmethod
+    def grid(shape: tuple[int, int], pixel_scale: float, s: int, half: float = np.inf) -> "Rays":
+        """The pixels of an image of that shape which reach no further than `half` arcsec from its centre."""
+        sub = (np.arange(s) - (s - 1) / 2) / s
+        dy, dx = (d.reshape(-1, 1, 1) for d in np.meshgrid(sub, sub, indexing="ij"))
+        kept, corner = [], []
+        for n in shape:
+            axis = np.arange(n) - (n - 1) / 2
+            inside = np.flatnonzero(pixel_scale * (np.abs(axis) + 0.5) <= half)
+            kept.append(axis[inside])
+            corner.append(int(inside[0]) if len(inside) else 0)
+        rows, cols = kept
+        x = pixel_scale * (cols[None, None, :] + dx + 0 * rows[None, :, None])
+        y = pixel_scale * (rows[None, :, None] + dy + 0 * cols[None, None, :])
+        return Rays(jnp.asarray(x), jnp.asarray(y), (corner[0], corner[1]))
 
 
 class LensOperator(eqx.Module):
@@ -151,14 +52,15 @@ class LensOperator(eqx.Module):
 
     lens: the mass model. shape: (ny, nx) of the image. pixel_scale: arcsec. psf: odd kernel or None. n: source
     pixels a side. fov: source field, arcsec. mask: True where the image is used; rays are traced everywhere, masked
-    pixels come out as zero. supersampling: rays per pixel and side. interpolation: "bilinear", or "cubic" for the
-    interpolating spline, twice differentiable in the lens. log p(y | l) ripples at the period of a source pixel: less
-    with cubic than with bilinear, less with 2 rays than with 1 (cubic), no less with 4 (docs/ripple.md).
+    pixels come out as zero. supersampling: rays per pixel and side. core: the same within CORE arcsec of the image's
+    centre, where the deflection is singular and single rays sweep over the source; None: no other number.
+    interpolation: "bilinear", or "cubic" for the interpolating spline, twice differentiable in the lens. log p(y | l)
+    ripples at the period of a source pixel: less with cubic than with bilinear, less with 2 rays than with 1 (cubic),
+    no less with 4 (docs/ripple.md).
     """
 
     lens: LensModel
-    x: Array
-    y: Array
+    rays: tuple[Rays, ...]
     blur: Blur | None
     mask: Array | None
     fov: Array
@@ -178,37 +80,43 @@ class LensOperator(eqx.Module):
         supersampling: int = 2,
         psf_method: str = "auto",
         interpolation: str = "bilinear",
+        core: int | None = None,
     ):
-        if supersampling < 1 or n < 2 or min(shape) < 1:
+        if min(supersampling, core or 1) < 1 or n < 2 or min(shape) < 1:
             raise BlindlensError("supersampling must be >= 1, the source >= 2 pixels a side, the image not empty")
         if interpolation not in INTERPOLATIONS:
             raise BlindlensError(f"the source is interpolated by one of {INTERPOLATIONS}, not {interpolation!r}")
         self.lens, self.shape, self.n, self.interpolation = lens, tuple(shape), n, interpolation
-        s = supersampling
-        sub = (np.arange(s) - (s - 1) / 2) / s
-        rows, cols = (np.arange(k) - (k - 1) / 2 for k in shape)
-        # (s*s, ny, nx): the sub-rays lead, so that their sum is a loop which needs one image of memory
-        dy, dx = np.meshgrid(sub, sub, indexing="ij")
-        self.x = jnp.asarray(pixel_scale * (cols[None, None, :] + dx.reshape(-1, 1, 1) + 0 * rows[None, :, None]))
-        self.y = jnp.asarray(pixel_scale * (rows[None, :, None] + dy.reshape(-1, 1, 1) + 0 * cols[None, None, :]))
+        rays = [Rays.grid(self.shape, pixel_scale, supersampling)]
+        if core is not None and core != supersampling:
+            rays.append(Rays.grid(self.shape, pixel_scale, core, CORE))
+        self.rays = tuple(part for part in rays if part.x.size)
         self.blur = None if psf is None else Blur(psf, shape, psf_method)
-        self.mask = None if mask is None else jnp.asarray(mask, dtype=self.x.dtype)
-        self.fov = jnp.asarray(fov, dtype=self.x.dtype)
+        dtype = self.rays[0].x.dtype
+        self.mask = None if mask is None else jnp.asarray(mask, dtype=dtype)
+        self.fov = jnp.asarray(fov, dtype=dtype)
 
     def __call__(self, params: dict[str, Array]) -> "LensedSource":
         """A_l for one lens; `params` holds scalars under the names of `lens.space`, and `source_fov` if it varies."""
-        bx, by = self.lens.ray_shoot(params, self.x, self.y)
+        # all blocks at once: one program for the deflections
+        x, y = (
+            jnp.concatenate([t.ravel() for t in parts]) for parts in zip(*((r.x, r.y) for r in self.rays), strict=True)
+        )
+        bx, by = self.lens.ray_shoot(params, x, y)
         pixel = params.get("source_fov", self.fov) / self.n
         u = (bx - params["xs"]) / pixel + (self.n - 1) / 2
         v = (by - params["ys"]) / pixel + (self.n - 1) / 2
-        return LensedSource(u, v, self.blur, self.mask, self.shape, self.n, self.interpolation)
+        ends = np.cumsum([r.x.size for r in self.rays])[:-1].tolist()
+        blocks = []
+        for r, *uv in zip(self.rays, jnp.split(u, ends), jnp.split(v, ends), strict=True):
+            blocks.append(Rays(*(t.reshape(r.x.shape) for t in uv), r.corner))
+        return LensedSource(tuple(blocks), self.blur, self.mask, self.shape, self.n, self.interpolation)
 
 
 class LensedSource(LinearOperator):
-    """A_l for one l: rays that land at column u and row v of the source grid, (s*s, ny, nx) each."""
+    """A_l for one l. rays: blocks of the image, later in place of earlier; x, y: column and row on the source grid."""
 
-    u: Array
-    v: Array
+    rays: tuple[Rays, ...]
     blur: Blur | None
     mask: Array | None
     shape: tuple[int, int] = eqx.field(static=True)
@@ -226,11 +134,14 @@ class LensedSource(LinearOperator):
     def mv(self, x: Array) -> Array:
         table = coefficients(x.reshape(-1, 1), self.n, self.interpolation)
 
-        def add(total, uv):
-            return total + interpolate(table, *uv, self.n, self.interpolation)[..., 0], None
+        def block(rays: Rays) -> Array:
+            def add(total, uv):
+                return total + interpolate(table, *uv, self.n, self.interpolation)[..., 0], None
 
-        total, _ = jax.lax.scan(add, jnp.zeros(self.shape, jnp.result_type(table, self.u)), (self.u, self.v))
-        image = total / self.u.shape[0]
+            start = jnp.zeros(rays.x.shape[1:], jnp.result_type(table, rays.x))
+            return jax.lax.scan(add, start, (rays.x, rays.y))[0] / rays.x.shape[0]
+
+        image = self._joined(block)
         image = image if self.blur is None else self.blur(image)
         return image if self.mask is None else image * self.mask
 
@@ -243,15 +154,26 @@ class LensedSource(LinearOperator):
 
         @jax.checkpoint
         def add(total, uv):
-            return total + _differentiable(table, *uv, self.n, self.interpolation), None
+            return total + interpolate_for_gradients(table, *uv, self.n, self.interpolation), None
 
-        # one row of the image at a time: all its r images stay in the cache, and what consumes them cannot be merged
-        # with the gathers, which would then be done anew for each of its terms
-        def row(_, uv):
-            start = jnp.zeros((self.shape[1], table.shape[1]), jnp.result_type(table, self.u))
-            return None, jax.lax.scan(add, start, uv)[0]
+        def block(rays: Rays) -> Array:
+            # one row of the image at a time: all its r images stay in the cache, and what consumes them cannot be
+            # merged with the gathers, which would then be done anew for each of its terms
+            def row(_, uv):
+                start = jnp.zeros((rays.x.shape[2], table.shape[1]), jnp.result_type(table, rays.x))
+                return None, jax.lax.scan(add, start, uv)[0] / rays.x.shape[0]
 
-        _, images = jax.lax.scan(row, None, (jnp.moveaxis(self.u, 1, 0), jnp.moveaxis(self.v, 1, 0)))
-        images = images / self.u.shape[0]
+            return jax.lax.scan(row, None, tuple(jnp.moveaxis(t, 1, 0) for t in (rays.x, rays.y)))[1]
+
+        images = self._joined(block)
         images = jnp.moveaxis(images, 2, 0) if self.blur is None else self.blur.stack(images)
         return images if self.mask is None else images * self.mask
+
+    def _joined(self, block) -> Array:
+        """(ny, nx, ...): each block's pixels in their place."""
+        whole, *others = self.rays
+        out = block(whole)
+        for rays in others:
+            (i, j), (rows, cols) = rays.corner, rays.x.shape[1:]
+            out = out.at[i : i + rows, j : j + cols].set(block(rays))
+        return out
