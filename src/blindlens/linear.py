@@ -1,6 +1,7 @@
 """Linear operators: what guidance and samplers see of a lens."""
 
 import abc
+import functools
 import math
 
 import equinox as eqx
@@ -125,4 +126,5 @@ class Sum(LinearOperator):
         return pieces
 
     def mv(self, x: Array) -> Array:
-        return sum(part.mv(piece) for part, piece in zip(self.parts, self.split(x), strict=True))
+        images = (part.mv(piece) for part, piece in zip(self.parts, self.split(x), strict=True))
+        return functools.reduce(jnp.add, images)

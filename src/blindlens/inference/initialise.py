@@ -75,7 +75,7 @@ def polish(evidence: Evidence, eta: Array, steps: int) -> Mode:
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *modes)
 
 
-def distinct(eta: Array, values: Array, factors: Array | None, keep: int, within: float) -> np.ndarray:
+def distinct(eta: np.ndarray, values: np.ndarray, factors: np.ndarray | None, keep: int, within: float) -> np.ndarray:
     """Indices of the best start of each cluster: at most `keep`, none more than `within` nats below the best.
 
     Two starts are one when they lie within 3 Laplace standard deviations per root dimension of each other, or, before

@@ -5,7 +5,7 @@ covers every mode found (Del Moral et al. 2006), which gives the modes their wei
 moved by NUTS (Hoffman & Gelman 2014) and along differences of particles (ter Braak 2006) afterwards.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -82,7 +82,7 @@ def temper(
         value = evidence.log_posterior(eta) - mixture.log_density(eta)
         return jnp.where(jnp.isfinite(value), value, -1e30)
 
-    smc = blackjax.adaptive_tempered_smc(
+    smc: Any = blackjax.adaptive_tempered_smc(
         mixture.log_density,
         log_ratio,
         blackjax.hmc.build_kernel(),
@@ -110,7 +110,7 @@ def temper(
 
     zero = jnp.zeros((), eta.dtype)
     state = smc.init(eta)._replace(tempering_param=zero)
-    state, _, rungs, log_z = jax.lax.while_loop(unfinished, rung, (state, smc_key, 0, zero))
+    state, _, rungs, log_z = jax.lax.while_loop(unfinished, rung, (state, smc_key, jnp.asarray(0), zero))
     chosen = blackjax.smc.resampling.systematic(pick_key, state.weights, particles)
     return state.particles[chosen], rungs, log_z - eta.shape[1] / 2 * jnp.log(2 * jnp.pi)
 
@@ -120,7 +120,7 @@ def leap(key: Array, evidence: Evidence, metric: Array, eta: Array, batch: int) 
     import blackjax
 
     def one(shared, item):
-        kernel = blackjax.nuts(shared[0].log_posterior, 0.4, shared[1], max_num_doublings=3)
+        kernel: Any = blackjax.nuts(shared[0].log_posterior, 0.4, shared[1], max_num_doublings=3)
         state, info = kernel.step(item[0], kernel.init(item[1]))
         return State(state.position, state.logdensity), info.acceptance_rate
 

@@ -22,6 +22,8 @@ from .problem import Problem, build_problem
 from .stages import Store, fingerprint
 
 
+# the default on GPUs is 10 bits of mantissa, which no log density survives
+@jax.default_matmul_precision("highest")
 def infer(
     observation: Observation,
     prior: Denoiser | str | None = None,

@@ -13,7 +13,7 @@ from ..errors import BlindlensError
 from ..lens.mass import LensModel
 from ..lens.mge import MultiGaussian
 from ..lens.operator import LensOperator
-from ..lens.parameters import LogUniform, ParameterSpace
+from ..lens.parameters import LogUniform, ParameterSpace, Uniform
 from ..observation import Observation
 from ..prior import Denoiser
 
@@ -83,6 +83,7 @@ class Problem(eqx.Module):
         inside = jnp.asarray(True)
         for name, steps in (("xs", columns), ("ys", rows)):
             block, start = self.space.block(name)
+            assert isinstance(block, Uniform)
             (value,) = block.from_normal(eta[start : start + 1])
             moved = value + steps * pixel
             inside &= (moved > block.low) & (moved < block.high)

@@ -19,7 +19,8 @@ def critical_lines(model: LensModel, p: dict[str, Array], half_width: float, n: 
     x, y = jnp.meshgrid(axis, axis)
     a = jax.jit(model.jacobian)(p, x, y)
     det = a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0]
-    return contourpy.contour_generator(np.asarray(x), np.asarray(y), np.asarray(det / (1 + jnp.abs(det)))).lines(0.0)
+    contours = contourpy.contour_generator(np.asarray(x), np.asarray(y), np.asarray(det / (1 + jnp.abs(det))))
+    return [np.asarray(line) for line in contours.lines(0.0)]
 
 
 def caustics(model: LensModel, p: dict[str, Array], half_width: float, n: int = 400) -> list[np.ndarray]:

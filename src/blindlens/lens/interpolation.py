@@ -1,5 +1,7 @@
 """A surface through the pixel values of many images at once, and its derivative: sums of gathers."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +40,8 @@ def interpolate(table: Array, u: Array, v: Array, n: int, interpolation: str = "
     at integers. Returns (..., r). Beyond the last pixel centre the image falls to zero within one pixel (bilinear) or
     two (cubic); it is never extrapolated.
     """
-    return sum(weight[..., None] * table[index] for index, weight, _, _ in _taps(u, v, n, interpolation))
+    terms = (weight[..., None] * table[index] for index, weight, _, _ in _taps(u, v, n, interpolation))
+    return functools.reduce(jnp.add, terms)
 
 
 # The derivative by hand: it is an interpolation too, and costs as much; the transposed gathers that differentiating the

@@ -185,7 +185,7 @@ class LensModel(eqx.Module):
 
     def deflection(self, p: Params, x: Array, y: Array) -> tuple[Array, Array]:
         """The summed deflection (ax, ay), arcsec."""
-        ax = ay = 0.0
+        ax, ay = jnp.zeros(()), jnp.zeros(())
         for component in self.mass:
             if component == "epl":
                 a = epl(p, x, y, self.terms)

@@ -86,7 +86,7 @@ class LensOperator(eqx.Module):
             raise BlindlensError("supersampling must be >= 1, the source >= 2 pixels a side, the image not empty")
         if interpolation not in INTERPOLATIONS:
             raise BlindlensError(f"the source is interpolated by one of {INTERPOLATIONS}, not {interpolation!r}")
-        self.lens, self.shape, self.n, self.interpolation = lens, tuple(shape), n, interpolation
+        self.lens, self.shape, self.n, self.interpolation = lens, (shape[0], shape[1]), n, interpolation
         rays = [Rays.grid(self.shape, pixel_scale, supersampling)]
         if core is not None and core != supersampling:
             rays.append(Rays.grid(self.shape, pixel_scale, core, CORE))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.scipy.special import ndtr, ndtri
 
 from ..errors import BlindlensError
@@ -19,7 +20,7 @@ from ..errors import BlindlensError
 
 def _inside(name: str, value: Array, low: float, high: float) -> None:
     """Refuse concrete values outside [low, high], rounding allowed for."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return
     slack = 4 * float(jnp.finfo(value.dtype).eps) * max(abs(low), abs(high))
     checked = np.asarray(value)
@@ -115,7 +116,7 @@ class LogUniform(Block):
 
     def to_normal(self, *values: Array) -> Array:
         (theta,) = values
-        if not isinstance(self.low, jax.core.Tracer):
+        if not isinstance(self.low, Tracer):
             _inside(self.name, theta, float(self.low), float(self.high))
         return ndtri(_open(jnp.log(theta / self.low) / jnp.log(self.high / self.low)))[..., None]
 
