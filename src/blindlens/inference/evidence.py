@@ -120,6 +120,30 @@ class Informed(NamedTuple):
 
 
 @eqx.filter_jit
+def log_posterior(evidence: Evidence, eta: Array) -> Array:
+    """Evidence.log_posterior, compiled once for all problems of a size."""
+    return evidence.log_posterior(eta)
+
+
+@eqx.filter_jit
+def sources(evidence: Evidence, keys: Array, eta: Array) -> tuple[Array, Array, Array]:
+    """Exact draws of x (N, n, n) and a (N, k) given the lenses (N, d), and their chi2 per pixel (N,)."""
+
+    def one(args):
+        x, a = evidence.source(*args)
+        return x, a, evidence.problem.chi2(args[1], x, a)
+
+    return jax.lax.map(one, (keys, eta))
+
+
+@eqx.filter_jit
+def scatter(evidence: Evidence, eta: Array) -> Array:
+    """Standard deviation of the prior's sources in each pixel, in units of the noise, (ny, nx)."""
+    H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][: evidence.basis.shape[1]]
+    return jnp.sqrt(jnp.sum(H**2, 0)).reshape(evidence.problem.operator.shape)
+
+
+@eqx.filter_jit
 def _gram(evidence: Evidence, eta: Array) -> Array:
     H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][: evidence.basis.shape[1]]
     return H @ H.T

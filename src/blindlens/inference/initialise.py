@@ -19,7 +19,7 @@ from ..lens.mass import LensModel
 from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
-from .evidence import Evidence, Informed, Mode, climb, informed, laplace
+from .evidence import Evidence, Informed, Mode, climb, informed, laplace, scatter
 from .parallel import spread
 from .problem import build_problem
 
@@ -153,8 +153,7 @@ def seen(evidence: Evidence, modes: Array, threshold: float = 3.0) -> tuple[int,
     """
     half = [0.0, 0.0]
     for eta in modes:
-        H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][: evidence.basis.shape[1]]
-        sd = np.sqrt(np.asarray(jnp.sum(H**2, 0))).reshape(evidence.problem.operator.shape)
+        sd = np.asarray(scatter(evidence, eta))
         for axis, where in enumerate(np.nonzero(sd > threshold)):
             middle = (sd.shape[axis] - 1) / 2
             half[axis] = max(half[axis], float(np.abs(where - middle).max(initial=0)) + 0.5)

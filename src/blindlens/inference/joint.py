@@ -12,7 +12,7 @@ from ..errors import BlindlensError
 from ..prior import Denoiser, GaussianPrior
 from ..progress import Progress
 from ..sampler.kernels import Mixture
-from .evidence import Evidence
+from .evidence import Evidence, sources
 from .initialise import Start, laplace_log_weights
 from .split_gibbs import Chain, SplitGibbs, SweepInfo, Tuning, gain_bound
 from .stages import Store
@@ -46,7 +46,7 @@ def first(keys: Array, full: Evidence, start: Start) -> Run:
     modes, K = start.modes, len(keys)
     which = np.arange(K) % len(modes.eta)
     eta = jax.vmap(lambda k, m, f: m + f @ jax.random.normal(k, m.shape))(keys, modes.eta[which], modes.factor[which])
-    x, a = jax.jit(lambda args: jax.lax.map(lambda ke: full.source(*ke), args))((keys, eta))
+    x, a, _ = sources(full, keys, eta)
     tuning = Tuning(modes.eta[which], modes.factor[which], jnp.full(K, 0.8), jnp.full(K, 0.3))
     return Run(
         Chain(eta, x, jnp.zeros_like(x), a), tuning, Mixture(modes.eta, modes.factor, laplace_log_weights(modes))

@@ -15,7 +15,7 @@ from jax import Array
 
 from ..progress import Progress
 from ..sampler.kernels import Mixture, State, differential
-from .evidence import Evidence, Mode
+from .evidence import Evidence, Mode, log_posterior, sources
 from .initialise import Start
 from .joint import Draws
 from .parallel import spread
@@ -159,7 +159,7 @@ def covering(full: Evidence, modes: Mode) -> Mixture:
     which, eta = (
         jnp.stack(part) for part in zip(*((jnp.asarray(k), e) for k, e, inside in moved if inside), strict=True)
     )
-    value = eqx.filter_jit(lambda full, eta: jax.lax.map(full.log_posterior, eta))(full, eta)
+    value = jnp.stack([log_posterior(full, e) for e in eta])
     best = jnp.argsort(-jnp.where(jnp.isfinite(value), value, -jnp.inf))[:COMPONENTS]
     eta, factors, value = eta[best], WIDER * modes.factor[which[best]], value[best]
     missing = COMPONENTS - len(best)
@@ -185,15 +185,6 @@ def sample(key: Array, full: Evidence, start: Start, chains: int, draws: int, mo
         bar.advance()
         order = jax.random.permutation(order_key, len(eta))[:wanted]
         eta = eta[order]
-
-        @eqx.filter_jit
-        def sources(full, keys, eta):
-            def one(args):
-                x, a = full.source(*args)
-                return x, a, full.problem.chi2(args[1], x, a)
-
-            return jax.lax.map(one, (keys, eta))
-
         x, a, chi2 = sources(full, jax.random.split(source_key, len(eta)), eta)
         bar.advance(chi2=float(jnp.mean(chi2)))
 

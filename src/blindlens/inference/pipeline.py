@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +93,11 @@ def read_start(store: Store, progress: Progress) -> Start | None:
     return Start(modes, header["fov"], tuple(header["shape"]), directions)
 
 
+@eqx.filter_jit
+def _images(problem: Problem, eta: Array, x: Array, a: Array) -> tuple[Array, Array]:
+    return problem.source_image(eta, x), problem.light_image(eta, a)
+
+
 def collect(
     observation: Observation,
     prior: Denoiser,
@@ -104,15 +110,10 @@ def collect(
     """The Posterior in data units, with the mean model."""
     count = draws.eta.shape[0] * draws.eta.shape[1]
     eta, x, a = (t.reshape(count, *t.shape[2:]) for t in (draws.eta, draws.x, draws.a))
-
-    @jax.jit
-    def images(e: Array, x: Array, a: Array) -> tuple[Array, Array]:
-        return problem.source_image(e, x), problem.light_image(e, a)
-
     model, light = (np.zeros(observation.shape) for _ in range(2))
     with progress.stage("collect", count) as bar:
         for args in zip(eta, x, a, strict=True):
-            s, g = images(*args)
+            s, g = _images(problem, *args)
             model, light = model + np.asarray(s + g) / count, light + np.asarray(g) / count
             bar.advance()
     params = {name: np.asarray(value) for name, value in problem.params(draws.eta).items()}

@@ -260,6 +260,7 @@ class SplitGibbs(eqx.Module):
         return spread(one, (self, rhos, adapt), (keys, chains, tuning))
 
 
+@eqx.filter_jit
 def gain_bound(problem: Problem, eta: Array, n: int, steps: int = 20) -> Array:
     """lambda_max(A~ A~^T) at eta by power iteration: rho^2 times it is the bias left at rho."""
     forward = problem.whitened(eta)

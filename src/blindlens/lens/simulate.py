@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +34,11 @@ def gaussian_psf(fwhm: float, pixel_scale: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
+@eqx.filter_jit
+def _noiseless(operator: LensOperator, params: dict[str, Array], source: Array) -> Array:
+    return operator(params) @ source
+
+
 def simulate(
     key: Array,
     sources: np.ndarray,
@@ -58,12 +64,11 @@ def simulate(
     operator = LensOperator(
         lens, shape, pixel_scale, sources.shape[-1], fov, psf, supersampling=supersampling, interpolation=interpolation
     )
-    noiseless_of = jax.jit(lambda p, s: operator(p) @ s)
     systems = []
     for k, source in enumerate(np.asarray(sources)):
         lens_key, noise_key = jax.random.split(jax.random.fold_in(key, k))
         p = lens.space.sample(lens_key, ()) if params is None else {name: v[k] for name, v in params.items()}
-        noiseless = np.asarray(noiseless_of(p, jnp.asarray(source)))
+        noiseless = np.asarray(_noiseless(operator, p, jnp.asarray(source)))
         image = noiseless + sigma * np.asarray(jax.random.normal(noise_key, shape))
         observation = Observation(
             image=image,
