@@ -74,8 +74,10 @@ def test_a_run_broken_off_resumes_to_the_same_draws(system, tmp_path):
 
 def test_sampler_and_oracle_see_the_same_lens(system):
     made, prior = system
-    ours = infer(made.observation, prior, LENS, CONFIG.replace(draws=64))
-    exact = infer(made.observation, prior, LENS, CONFIG.replace(draws=64, method="evidence"))
+    # the whole image: the few dozen pixels of the crop would leave chi2 a scatter of a fifth
+    config = CONFIG.replace(draws=64, trim=False)
+    ours = infer(made.observation, prior, LENS, config)
+    exact = infer(made.observation, prior, LENS, config.replace(method="evidence"))
     sd = exact.lens["Rein"].values.std()
     assert abs(ours.mean()["Rein"] - exact.mean()["Rein"]) < 0.5 * sd
     assert abs(made.truth["Rein"] - exact.mean()["Rein"]) < 4 * sd
