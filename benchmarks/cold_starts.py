@@ -106,6 +106,13 @@ def verdict(path: Path) -> tuple[bool, ...]:
     return strict, grid, bool(as_good), control
 
 
+def gaps(path: Path) -> tuple[float, float]:
+    """Log posterior of the truth's mode over that of the truth, and of the best kept mode over the truth's."""
+    a, _ = load_arrays(path)
+    mode = a["ends_log_posterior"][0]
+    return float(mode - a["truth_log_posterior"]), float(a["kept_log_posterior"].max() - mode)
+
+
 def table(out: Path) -> None:
     """Print the counts."""
     for kind in ("known", "free"):
@@ -119,6 +126,14 @@ def table(out: Path) -> None:
         print(", ".join(f"{name} {n}" for name, n in zip(NAMES, results.sum(0), strict=True)))
         missed = [path.stem for path, (_, yes, *_) in zip(paths, results, strict=True) if not yes]
         print(f"  not kept, up to the grid: {' '.join(missed) or 'none'}")
+        nats = np.array([gaps(path) for path in paths])
+        for name, column in zip(
+            ("truth's mode over the truth", "best kept over the truth's mode"), nats.T, strict=True
+        ):
+            print(f"  {name}, nats: least, median, greatest {np.quantile(column, [0, 0.5, 1]).round(1)}")
+        for path, row in zip(paths, nats, strict=True):
+            if path.stem in missed:
+                print(f"  {path.stem}: {row.round(1)}")
 
 
 def main() -> None:

@@ -81,10 +81,9 @@ def table(out: Path, method: str) -> dict[str, float]:
     """Print and return the comparison of one method with the oracle over the systems that both have finished."""
     names = [name for block in LENS.space.blocks for name in block.names]
     width, bias, pit, worst, chi2, exact_chi2, seconds = [], [], [], [], [], [], []
-    for path in sorted(out.glob(f"{method}-*.safetensors")):
+    done = [path for path in sorted(out.glob(f"{method}-*")) if (out / path.name.replace(method, "evidence")).is_file()]
+    for path in done:
         other = out / path.name.replace(method, "evidence")
-        if not other.is_file():
-            continue
         (a, header), (b, _) = load_arrays(path), load_arrays(other)
         flat = b["eta"].reshape(-1, b["eta"].shape[-1])
         ours = a["eta"].reshape(-1, flat.shape[1])
@@ -96,6 +95,9 @@ def table(out: Path, method: str) -> dict[str, float]:
         chi2.append(a["chi2"].mean())
         exact_chi2.append(b["chi2"].mean())
         seconds.append(sum(header["times"].values()))
+    prior = load_prior("galaxy-gaussian", N)
+    assert isinstance(prior, GaussianPrior)
+    peaks = [system(int(path.stem[-3:]), prior, LENS).noiseless.max() / SIGMA for path in done]
     width, bias, pit = np.array(width), np.array(bias), np.array(pit)
     figures = {
         "systems": len(width),
@@ -110,6 +112,8 @@ def table(out: Path, method: str) -> dict[str, float]:
         "chi2/pixel": np.mean(chi2),
         "the oracle's": np.mean(exact_chi2),
         "seconds a system": np.mean(seconds),
+        "least peak S/N": min(peaks),
+        "greatest peak S/N": max(peaks),
     }
     print(f"\n{method}: " + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
     print(f"{'coordinate':12} median width ratio  mean bias [sd]  median |bias| [sd]")

@@ -1,4 +1,4 @@
-"""A posterior made of a true lens, a clumpy source and invented draws: for all that comes after sampling."""
+"""A posterior made of a true lens, a clumpy source and invented draws, for all that comes after sampling; a prior."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from blindlens.lens.mass import LensModel
 from blindlens.lens.operator import LensOperator
 from blindlens.observation import Observation
 from blindlens.posterior import Posterior
+from blindlens.prior import Denoiser, GaussianPrior
 
 TRUTH = {
     "x0": 0.05,
@@ -24,6 +25,22 @@ TRUTH = {
     "xs": 0.12,
     "ys": 0.08,
 }
+
+
+class Hidden(Denoiser):
+    """A Gaussian prior of which only the denoiser can be seen."""
+
+    gaussian: GaussianPrior
+    n: int = 8
+    scale: float = 10.0
+    offset: float = 0.0
+    name: str = "hidden"
+
+    def __call__(self, x_t, sigma):
+        return self.gaussian(x_t, sigma)
+
+    def sample(self, key, shape=()):
+        return self.gaussian.sample(key, shape)
 
 
 def blob(n: int, fov: float, x: float, y: float, width: float) -> np.ndarray:

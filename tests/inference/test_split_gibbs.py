@@ -4,25 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import Hidden
 
 from blindlens.inference.split_gibbs import log_prior_ratio
-from blindlens.prior import Denoiser, GaussianPrior
-
-
-class Hidden(Denoiser):
-    """A Gaussian prior of which only the denoiser can be seen."""
-
-    gaussian: GaussianPrior
-    n: int = 8
-    scale: float = 10.0
-    offset: float = 0.0
-    name: str = "hidden"
-
-    def __call__(self, x_t, sigma):
-        return self.gaussian(x_t, sigma)
-
-    def sample(self, key, shape=()):
-        return self.gaussian.sample(key, shape)
+from blindlens.prior import GaussianPrior
 
 
 @pytest.mark.parametrize("x64, tolerance", [(True, 1e-3), (False, 0.05)])

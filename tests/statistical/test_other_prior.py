@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import Hidden
 
 from blindlens.config import RunConfig
 from blindlens.inference import joint
@@ -33,22 +34,6 @@ CONFIG = RunConfig().replace(
     initialise={"draws": 200, "starts": 4, "steps": 40, "rank": 8, "most_rank": 40},
     split_gibbs={"warmup": 200, "thin": 4, "source_steps": 8, "diffusion_steps": 64},
 )
-
-
-class Hidden(Denoiser):
-    """A Gaussian prior of which only the denoiser can be seen."""
-
-    gaussian: GaussianPrior
-    n: int = 8
-    scale: float = 10.0
-    offset: float = 0.0
-    name: str = "hidden"
-
-    def __call__(self, x_t, sigma):
-        return self.gaussian(x_t, sigma)
-
-    def sample(self, key, shape=()):
-        return self.gaussian.sample(key, shape)
 
 
 def gaussian(width: float) -> GaussianPrior:

@@ -5,6 +5,7 @@ leading eigen-galaxies, so p(y | l) costs one small solve), on a binned image wi
 while the noise is annealed to its own size; distinct ends are polished with the full evidence.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from ..prior import GaussianPrior
 from ..progress import Progress
 from .evidence import Evidence, Informed, Mode, climb, informed, laplace, scatter
 from .parallel import spread
-from .problem import build_problem
+from .problem import Problem, build_problem
 
 
 def inflated(evidence: Evidence, factor: Array | float) -> Evidence:
@@ -149,7 +150,7 @@ def seen(evidence: Evidence, modes: Array, threshold: float = 3.0) -> tuple[int,
     """Half-widths (rows, columns), in pixels, of the part of the image that sees the source at any of the modes.
 
     Those where the prior's sources scatter by more than `threshold` of the noise. What lies beyond informs the source's
-    outskirts a little (10 of 403 nats in `source_complex`), and would cost twice the pixels.
+    outskirts a little, and costs as much a pixel as what lies within.
     """
     half = [0.0, 0.0]
     for eta in modes:
@@ -160,11 +161,16 @@ def seen(evidence: Evidence, modes: Array, threshold: float = 3.0) -> tuple[int,
     return int(np.ceil(half[0])), int(np.ceil(half[1]))
 
 
-def neighbours(evidence: Evidence, modes: Array) -> Array:
-    """The modes, and each with the source's field moved by a pixel along rows, columns or both: (<= 9 K, d)."""
-    moves = [(i, j) for i in (0, -1, 1) for j in (0, -1, 1)]
-    moved = [evidence.problem.translated(eta, i, j) for i, j in moves for eta in modes]
-    return jnp.stack([eta for eta, inside in moved if inside])
+def translates(problem: Problem, modes: Array, reach: int = 1) -> tuple[Array, Array]:
+    """The modes (K, d), and each with the source's field moved by up to `reach` of its pixels along rows and columns.
+
+    Returns whose translate each is, (M,), and eta (M, d); the modes come first.
+    """
+    moves = sorted(itertools.product(range(-reach, reach + 1), repeat=2), key=lambda move: move != (0, 0))
+    moved = [(k, *problem.translated(eta, *move), move) for move in moves for k, eta in enumerate(modes)]
+    # a mode itself stays, however close to the end of the prior's range
+    which, eta = zip(*((k, eta) for k, eta, inside, move in moved if inside or move == (0, 0)), strict=True)
+    return jnp.array(which), jnp.stack(eta)
 
 
 def initialise(
@@ -216,7 +222,7 @@ def initialise(
             eta = evidence(binned, prior.basis[:, :1], fov).problem.space.to_normal(params)
         # modes a source pixel apart, if the grid makes any, lie where no ascent from elsewhere looks
         middle = evidence(binned, prior.basis[:, :middle_rank], fov)
-        eta = polished(middle, neighbours(middle, eta[:2]), stage.keep, stage.within * 2).eta
+        eta = polished(middle, translates(middle.problem, eta[:2])[1], stage.keep, stage.within * 2).eta
         shape = observation.shape
         if config.trim:
             half = seen(evidence(binned, prior.basis[:, :middle_rank], fov), eta)

@@ -16,7 +16,7 @@ from jax import Array
 from ..progress import Progress
 from ..sampler.kernels import Mixture, State, differential
 from .evidence import Evidence, Mode, log_posterior, sources
-from .initialise import Start
+from .initialise import Start, translates
 from .joint import Draws
 from .parallel import spread
 from .split_gibbs import translate
@@ -43,22 +43,19 @@ class OracleStats(NamedTuple):
 
 @eqx.filter_jit
 def sample_lens(
-    key: Array, evidence: Evidence, mixture: Mixture, particles: int, moves: int, batch: int = 1
+    key: Array, evidence: Evidence, mixture: Mixture, particles: int, moves: int
 ) -> tuple[Array, OracleStats]:
-    """eta (P, d) ~ p(l | y): SMC from the mixture, then `moves` rounds of a NUTS step and CHEAP other steps.
-
-    batch: particles computed at once.
-    """
+    """eta (P, d) ~ p(l | y): SMC from the mixture, then `moves` rounds of a NUTS step and CHEAP other steps."""
     smc_key, move_key = jax.random.split(key)
     weights = jax.nn.softmax(mixture.log_weights)
     metric = jnp.einsum("k,kij,klj->il", weights, mixture.factors, mixture.factors) / WIDER**2
-    eta, rungs, log_evidence = temper(smc_key, evidence, mixture, metric, particles, batch)
+    eta, rungs, log_evidence = temper(smc_key, evidence, mixture, metric, particles)
 
     def round(eta: Array, key: Array):
         leap_key, cheap_key = jax.random.split(key)
-        states, acceptance = leap(leap_key, evidence, metric, eta, batch)
+        states, acceptance = leap(leap_key, evidence, metric, eta)
         states, rate = jax.lax.scan(
-            lambda states, key: shuffle(key, evidence, states, batch), states, jax.random.split(cheap_key, CHEAP)
+            lambda states, key: shuffle(key, evidence, states), states, jax.random.split(cheap_key, CHEAP)
         )
         return states.position, (states.logdensity, acceptance, jnp.mean(rate))
 
@@ -67,7 +64,7 @@ def sample_lens(
 
 
 def temper(
-    key: Array, evidence: Evidence, mixture: Mixture, metric: Array, particles: int, batch: int
+    key: Array, evidence: Evidence, mixture: Mixture, metric: Array, particles: int
 ) -> tuple[Array, Array, Array]:
     """SMC along q^(1-b) p^b from the mixture q: eta (P, d), the number of rungs, log p(y).
 
@@ -95,7 +92,7 @@ def temper(
         blackjax.smc.resampling.systematic,
         target_ess=0.5,
         num_mcmc_steps=1,
-        batch_size=batch,
+        batch_size=1,
     )
 
     def unfinished(carry):
@@ -115,7 +112,7 @@ def temper(
     return state.particles[chosen], rungs, log_z - eta.shape[1] / 2 * jnp.log(2 * jnp.pi)
 
 
-def leap(key: Array, evidence: Evidence, metric: Array, eta: Array, batch: int) -> tuple[State, Array]:
+def leap(key: Array, evidence: Evidence, metric: Array, eta: Array) -> tuple[State, Array]:
     """A NUTS step of every particle (P, d), and the mean acceptance."""
     import blackjax
 
@@ -124,11 +121,11 @@ def leap(key: Array, evidence: Evidence, metric: Array, eta: Array, batch: int) 
         state, info = kernel.step(item[0], kernel.init(item[1]))
         return State(state.position, state.logdensity), info.acceptance_rate
 
-    states, acceptance = spread(one, (evidence, metric), (jax.random.split(key, len(eta)), eta), batch)
+    states, acceptance = spread(one, (evidence, metric), (jax.random.split(key, len(eta)), eta))
     return states, jnp.mean(acceptance)
 
 
-def shuffle(key: Array, evidence: Evidence, states: State, batch: int) -> tuple[State, Array]:
+def shuffle(key: Array, evidence: Evidence, states: State) -> tuple[State, Array]:
     """Both halves of the particles in turn move along differences of the other, and then by source pixels."""
 
     def moved(key: Array, states: State, others: Array):
@@ -139,7 +136,7 @@ def shuffle(key: Array, evidence: Evidence, states: State, batch: int) -> tuple[
             return translate(keys[1], state, evidence)[0], info.acceptance
 
         items = (jax.random.split(key, len(states.position)), states)
-        return spread(one, (evidence, others), items, batch)
+        return spread(one, (evidence, others), items)
 
     middle = len(states.position) // 2
     first, second = jax.tree.map(lambda t: t[:middle], states), jax.tree.map(lambda t: t[middle:], states)
@@ -154,11 +151,7 @@ def covering(full: Evidence, modes: Mode) -> Mixture:
 
     Weights go with the square root of the posterior: a centre is a pixel away from the top it stands for.
     """
-    steps = range(-REACH, REACH + 1)
-    moved = [(k, *full.problem.translated(eta, i, j)) for k, eta in enumerate(modes.eta) for i in steps for j in steps]
-    which, eta = (
-        jnp.stack(part) for part in zip(*((jnp.asarray(k), e) for k, e, inside in moved if inside), strict=True)
-    )
+    which, eta = translates(full.problem, modes.eta, REACH)
     value = jnp.stack([log_posterior(full, e) for e in eta])
     best = jnp.argsort(-jnp.where(jnp.isfinite(value), value, -jnp.inf))[:COMPONENTS]
     eta, factors, value = eta[best], WIDER * modes.factor[which[best]], value[best]

@@ -18,10 +18,11 @@ from jax.scipy.special import ndtr, ndtri
 from ..errors import BlindlensError
 
 
-def _inside(name: str, value: Array, low: float, high: float) -> None:
+def _inside(name: str, value: Array, low: float | Array, high: float | Array) -> None:
     """Refuse concrete values outside [low, high], rounding allowed for."""
-    if isinstance(value, Tracer):
+    if any(isinstance(number, Tracer) for number in (value, low, high)):
         return
+    low, high = float(low), float(high)
     slack = 4 * float(jnp.finfo(value.dtype).eps) * max(abs(low), abs(high))
     checked = np.asarray(value)
     outside = ~((checked >= low - slack) & (checked <= high + slack))
@@ -54,18 +55,19 @@ class Block(eqx.Module):
         """The inverse: (..., size). Raises BlindlensError for concrete values outside the prior range."""
 
 
-class Uniform(Block):
-    """theta = low + (high - low) Phi(eta): uniform on [low, high]."""
+class _Single(Block):
+    """Shared by the one-parameter blocks: name, range and unit."""
 
-    name: str = eqx.field(static=True)
-    low: float = eqx.field(static=True)
-    high: float = eqx.field(static=True)
-    unit: str = eqx.field(static=True, default="")
+    name: eqx.AbstractVar[str]
+    low: eqx.AbstractVar[float | Array]
+    high: eqx.AbstractVar[float | Array]
+    unit: eqx.AbstractVar[str]
     size: int = eqx.field(static=True, init=False, default=1)
 
     def __check_init__(self):
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise BlindlensError(f"the prior range of {self.name} must be low < high, not ({self.low}, {self.high})")
+        low, high = float(self.low), float(self.high)
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise BlindlensError(f"the prior range of {self.name} must be low < high, not ({low}, {high})")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,6 +76,15 @@ class Uniform(Block):
     @property
     def units(self) -> tuple[str, ...]:
         return (self.unit,)
+
+
+class Uniform(_Single):
+    """theta = low + (high - low) Phi(eta): uniform on [low, high]."""
+
+    name: str = eqx.field(static=True)
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
+    unit: str = eqx.field(static=True, default="")
 
     def from_normal(self, eta: Array) -> tuple[Array, ...]:
         return (self.low + (self.high - self.low) * ndtr(eta[..., 0]),)
@@ -84,7 +95,7 @@ class Uniform(Block):
         return ndtri(_open((theta - self.low) / (self.high - self.low)))[..., None]
 
 
-class LogUniform(Block):
+class LogUniform(_Single):
     """log theta = log low + log(high / low) Phi(eta): log-uniform on [low, high], low > 0.
 
     The bounds are arrays, as they come from the data: a program compiled for one image serves the next.
@@ -94,30 +105,17 @@ class LogUniform(Block):
     low: Array = eqx.field(converter=lambda value: jnp.asarray(value, float))
     high: Array = eqx.field(converter=lambda value: jnp.asarray(value, float))
     unit: str = eqx.field(static=True, default="")
-    size: int = eqx.field(static=True, init=False, default=1)
 
     def __check_init__(self):
-        low, high = float(self.low), float(self.high)
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise BlindlensError(f"the prior range of {self.name} must be low < high, not ({low}, {high})")
-        if low <= 0:
-            raise BlindlensError(f"{self.name} has a log-uniform prior, whose range must be positive, not {low}")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        return (self.unit,)
+        if float(self.low) <= 0:
+            raise BlindlensError(f"{self.name} has a log-uniform prior, whose range must be positive, not {self.low}")
 
     def from_normal(self, eta: Array) -> tuple[Array, ...]:
         return (self.low * jnp.exp(jnp.log(self.high / self.low) * ndtr(eta[..., 0])),)
 
     def to_normal(self, *values: Array) -> Array:
         (theta,) = values
-        if not isinstance(self.low, Tracer):
-            _inside(self.name, theta, float(self.low), float(self.high))
+        _inside(self.name, theta, self.low, self.high)
         return ndtri(_open(jnp.log(theta / self.low) / jnp.log(self.high / self.low)))[..., None]
 
 
