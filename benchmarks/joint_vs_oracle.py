@@ -9,7 +9,7 @@ which is the lens update of arXiv:2511.04792 and of every plain Gibbs sampler. T
 
 Systems: a 32 x 32 image and a 32 x 32 source drawn from `galaxy-gaussian`, at the pixel sizes (0.1875" and 0.0975")
 and the PSF of arXiv:2511.04792; 12 lens parameters from the prior, Rein from 0.6 to 1.2 so that the ring fits; made
-with 8 x 8 rays per pixel; noise 1.0 in the unit of s (peak S/N of 7 to 50).
+with 8 x 8 rays per pixel; noise 1.0 in the unit of s (peak S/N of 4 to 35).
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Simulation-based calibration of the exact oracle (Talts et al. 2018): 200 small systems drawn from the prior itself.
 
-python -m pytest -m slow -s tests/statistical/test_oracle.py; half an hour on one core.
+python -m pytest -m slow -s tests/statistical/test_oracle.py; about a quarter of an hour on one core.
 """
 
 import jax
