@@ -83,8 +83,9 @@ def sample(
     with progress.stage("sample", total) as bar:
         bar.advance(len(traces))
         for b in range(len(traces), total):
-            if b in (max(1, warm // 2), warm):
-                # the reference follows what the chains have seen, twice: after half of the warm-up and at its end
+            if b in (min(warm, max(1, warm // 2)), min(warm, max(2, 3 * warm // 4))):
+                # the reference follows what the chains have seen, after half of the warm-up and after three quarters:
+                # the rest is for the angle to follow the reference
                 run = refit(run, [t[0].eta for t in traces[b // 2 :]])
             rhos = jnp.full(block, rho, jnp.float32)
             block_keys = jax.random.split(jax.random.fold_in(run_key, b), chains)
@@ -128,8 +129,15 @@ def resumed(store: Store, run: Run) -> tuple[Run, list[tuple[Chain, SweepInfo]]]
 
 
 def refit(run: Run, history: list[np.ndarray]) -> Run:
-    """The mixture fitted to warm-up draws, eta (K, sweeps, d) each; every chain takes the component it is near."""
-    d = run.chains.eta.shape[1]
-    new = run.mixture.fitted(jnp.asarray(np.concatenate(history, 1).reshape(-1, d)))
-    which = jax.vmap(run.mixture.nearest)(run.chains.eta)
-    return Run(run.chains, run.tuning._replace(mean=new.means[which], factor=new.factors[which]), new)
+    """Mixture and references fitted to warm-up draws, eta (K, sweeps, d) each.
+
+    The mixture, for jumps, covers all draws. A chain's reference, for Hamiltonian moves, has its own mean and the
+    scatter within chains alone: as long as the chains disagree, what lies between them is no guide to a step.
+    """
+    eta = np.concatenate(history, 1)
+    centre, d = eta.mean(1), eta.shape[2]
+    which = np.asarray(jax.vmap(run.mixture.nearest)(run.chains.eta))
+    around = eta - centre[:, None] + np.asarray(run.mixture.means)[which][:, None]
+    within = run.mixture.fitted(jnp.asarray(around.reshape(-1, d)))
+    tuning = run.tuning._replace(mean=jnp.asarray(centre), factor=within.factors[which])
+    return Run(run.chains, tuning, run.mixture.fitted(jnp.asarray(eta.reshape(-1, d))))

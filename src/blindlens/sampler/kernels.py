@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln
 
@@ -116,22 +117,21 @@ class Mixture(NamedTuple):
         """Means, covariances and weights of the draws (N, d) nearest to each component, shrunk to the old ones.
 
         A component keeps its earlier covariance with the weight of 2 d draws; those that no draw is near stay as they
-        are, with the weight of half a draw (of none, if they had none).
+        are, with the weight of half a draw. In double precision, and so not to be compiled.
         """
         d = draws.shape[1]
-        member = jax.vmap(self.nearest)(draws)[:, None] == jnp.arange(len(self.means))
-        counts = jnp.sum(member, 0).astype(draws.dtype)
-
-        def component(member, count, old_mean, old_factor):
-            enough = count > 2
-            mean = jnp.where(enough, member @ draws / jnp.maximum(count, 1), old_mean)
-            away = jnp.where(member[:, None], draws - mean, 0.0)
-            covariance = (away.T @ away + 2 * d * old_factor @ old_factor.T) / (count + 2 * d)
-            return mean, jnp.where(enough, jnp.linalg.cholesky(covariance), old_factor)
-
-        means, factors = jax.vmap(component)(member.T, counts, self.means, self.factors)
-        empty = jnp.isneginf(self.log_weights) & (counts == 0)
-        return Mixture(means, factors, jnp.where(empty, -jnp.inf, jnp.log(counts + 0.5)), self.dof)
+        label = np.asarray(jax.vmap(self.nearest)(draws))
+        means, factors = np.array(self.means, np.float64), np.array(self.factors, np.float64)
+        counts = np.bincount(label, minlength=len(means))
+        for k in np.flatnonzero(counts > 2):
+            mine = np.asarray(draws, np.float64)[label == k]
+            means[k] = mine.mean(0)
+            away = mine - means[k]
+            covariance = (away.T @ away + 2 * d * factors[k] @ factors[k].T) / (counts[k] + 2 * d)
+            factors[k] = np.linalg.cholesky(covariance)
+        f32 = self.means.dtype
+        log_weights = jnp.log(jnp.asarray(counts + 0.5, f32))
+        return Mixture(jnp.asarray(means, f32), jnp.asarray(factors, f32), log_weights, self.dof)
 
 
 def propose(
