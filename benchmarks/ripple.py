@@ -124,7 +124,7 @@ def build(
     truth = lens.space.to_normal({name: jnp.asarray(v) for name, v in system.truth.items()})
     modes = prior.basis[:, :MODES]
     rank = min(rank, modes.shape[1])
-    gram = eqx.filter_jit(lambda p, e, basis, mean: (lambda H: H @ H.T)(p.system(e, basis, mean)[1]))
+    gram = eqx.filter_jit(lambda p, e, basis, mean: (lambda H: H.T @ H)(p.system(e, basis, mean)[1]))
     worth, turn = scipy.linalg.eigh(np.asarray(gram(problem, truth, modes, prior.mean)), driver="evd")
     lost = 0.5 * np.log1p(np.maximum(worth[:-rank], 0)).sum() if rank < len(worth) else 0.0
     return Evidence(problem, modes @ jnp.asarray(turn[:, -rank:]), prior.mean), truth, float(lost)

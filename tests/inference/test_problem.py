@@ -33,7 +33,7 @@ def system():
 def test_log_evidence_is_the_gaussian_of_the_data(system):
     evidence, truth, prior, _ = system
     b, H = (np.asarray(t, float) for t in evidence.problem.system(truth, evidence.basis, evidence.x0))
-    V = H.T @ H + np.eye(b.size)
+    V = H @ H.T + np.eye(b.size)
     sign, log_det = np.linalg.slogdet(V)
     assert sign == 1
     want = -(b @ np.linalg.solve(V, b) + log_det) / 2
@@ -46,7 +46,7 @@ def test_system_is_linear_in_the_source(system):
     c = jax.random.normal(jax.random.key(4), (evidence.basis.shape[1],))
     b, H = evidence.problem.system(truth, evidence.basis, evidence.x0)
     x, a = evidence.unpack(c)
-    np.testing.assert_allclose(b - c @ H, evidence.problem.residual(truth, x, a).ravel(), atol=2e-3)
+    np.testing.assert_allclose(b - H @ c, evidence.problem.residual(truth, x, a).ravel(), atol=2e-3)
 
 
 def test_draws_given_the_lens(system):
@@ -54,7 +54,7 @@ def test_draws_given_the_lens(system):
     b, H = evidence.problem.system(truth, evidence.basis, evidence.x0)
     _, c, L = condition(b, H)
     draws = jax.vmap(lambda k: draw(k, c, L))(jax.random.split(jax.random.key(0), 40_000))
-    want = np.linalg.inv(np.eye(len(c)) + np.asarray(H, float) @ np.asarray(H, float).T)
+    want = np.linalg.inv(np.eye(len(c)) + np.asarray(H, float).T @ np.asarray(H, float))
     sd = np.sqrt(np.diag(want))
     assert np.abs(np.asarray(draws.std(0)) / sd - 1).max() < 0.03
     assert np.abs(np.asarray(draws.mean(0) - c) / sd).max() < 0.03
@@ -66,8 +66,8 @@ def test_gradient_of_the_evidence_against_plain_differentiation(system):
     b, H = evidence.problem.system(truth, evidence.basis, evidence.x0)
 
     def plain(b, H):
-        L = jnp.linalg.cholesky(H @ H.T + jnp.eye(H.shape[0]))
-        w = jax.scipy.linalg.solve_triangular(L, H @ b, lower=True)
+        L = jnp.linalg.cholesky(H.T @ H + jnp.eye(H.shape[1]))
+        w = jax.scipy.linalg.solve_triangular(L, b @ H, lower=True)
         return -(b @ b - w @ w) / 2 - jnp.sum(jnp.log(jnp.diagonal(L)))
 
     with jax.enable_x64(True):

@@ -54,7 +54,7 @@ def test_more_rays_next_to_the_lenss_centre():
     def made(**rays):
         A = LensOperator(lens, shape, pixel, 12, 3.0, interpolation="cubic", **rays)(params)
         # one image and a stack of images go different ways
-        np.testing.assert_allclose(A.images(source.reshape(-1, 1))[0], A @ source, atol=1e-5)
+        np.testing.assert_allclose(A.images(source.reshape(-1, 1))[..., 0], A @ source, atol=1e-5)
         return np.asarray(A @ source)
 
     mixed, coarse, fine = made(supersampling=2, core=5), made(supersampling=2), made(supersampling=5)

@@ -55,7 +55,7 @@ class Mode(NamedTuple):
 def fisher(evidence: Evidence, eta: Array) -> tuple[Array, Array]:
     """The marginal Fisher matrix at eta, J^T V^-1 J + I, and the posterior mean of c.
 
-    J: derivative of the model image at the posterior mean source; V = H^T H + I: noise plus the source's own freedom.
+    J: derivative of the model image at the posterior mean source; V = H H^T + I: noise plus the source's own freedom.
     (d, d), (r,).
     """
     problem = evidence.problem
@@ -65,7 +65,7 @@ def fisher(evidence: Evidence, eta: Array) -> tuple[Array, Array]:
     J = jax.vmap(lambda t: jax.jvp(lambda e: problem.residual(e, x, a).ravel(), (eta,), (t,))[1])(
         jnp.eye(eta.size, dtype=eta.dtype)
     )
-    half = jax.scipy.linalg.solve_triangular(L, H @ J.T, lower=True)
+    half = jax.scipy.linalg.solve_triangular(L, (J @ H).T, lower=True)
     return J @ J.T - half.T @ half + jnp.eye(eta.size, dtype=eta.dtype), c
 
 
@@ -139,20 +139,20 @@ def sources(evidence: Evidence, keys: Array, eta: Array) -> tuple[Array, Array, 
 @eqx.filter_jit
 def scatter(evidence: Evidence, eta: Array) -> Array:
     """Standard deviation of the prior's sources in each pixel, in units of the noise, (ny, nx)."""
-    H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][: evidence.basis.shape[1]]
-    return jnp.sqrt(jnp.sum(H**2, 0)).reshape(evidence.problem.operator.shape)
+    H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][:, : evidence.basis.shape[1]]
+    return jnp.sqrt(jnp.sum(H**2, 1)).reshape(evidence.problem.operator.shape)
 
 
 @eqx.filter_jit
 def _gram(evidence: Evidence, eta: Array) -> Array:
-    H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][: evidence.basis.shape[1]]
-    return H @ H.T
+    H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][:, : evidence.basis.shape[1]]
+    return H.T @ H
 
 
 def informed(evidence: Evidence, modes: Array, tail: float, most: int) -> Informed:
     """The fewest prior directions that hold all but `tail` of the data's information about the source.
 
-    evidence: with orthogonal basis columns (those of a GaussianPrior). modes: eta (K, d). With H(l) H(l)^T = U D U^T, a
+    evidence: with orthogonal basis columns (those of a GaussianPrior). modes: eta (K, d). With H(l)^T H(l) = U D U^T, a
     direction of D_i is worth log(1 + D_i)/2 nats of the evidence, at most D_i/2; U comes from the mean over the modes.
     At most `most` directions are kept, whatever the tail is then; and in single precision D is known to 1e-6 of its
     largest value only, so that a direction below that is not counted.

@@ -48,14 +48,19 @@ class Problem(eqx.Module):
     def system(self, eta: Array, basis: Array, x0: Array) -> tuple[Array, Array]:
         """(b, H) with b = H c + N(0, I): x = x0 + basis c_x, c = (c_x, a) ~ N(0, I).
 
-        basis: (n*n, r), x0: (n, n), both in model units. b: (N,), H: (r + k, N).
+        basis: (n*n, r), x0: (n, n), both in model units. b: (N,), H: (N, r + k).
         """
         p = self.params(eta)
         f = p.get("flux_scale", 1.0)
-        pedestal = self.scale * x0.reshape(-1, 1) + self.offset
-        images = f * self.operator(p).images(jnp.concatenate([self.scale * basis, pedestal], 1))
-        columns = jnp.concatenate([images[:-1], self.light_images(p)])
-        return (self.weight * (self.y - images[-1])).ravel(), (columns * self.weight).reshape(len(columns), -1)
+        lensed = self.operator(p)
+        pedestal = f * lensed.images(self.scale * x0.reshape(-1, 1) + self.offset)[..., 0]
+        # divided by the noise as they come out of the operator: a pass over all of them less
+        weighted = eqx.tree_at(lambda A: A.mask, lensed, self.weight, is_leaf=lambda leaf: leaf is None)
+        H = weighted.images(f * self.scale * basis).reshape(-1, basis.shape[1])
+        if self.light is not None:
+            light = self.light_images(p) * self.weight
+            H = jnp.concatenate([H, light.reshape(len(light), -1).T], 1)
+        return (self.weight * (self.y - pedestal)).ravel(), H
 
     def source_image(self, eta: Array, x: Array) -> Array:
         """f A_l (C x + M) in data units, (ny, nx)."""
@@ -164,9 +169,9 @@ def rays(config: RunConfig, pixel_scale: float, source_pixel: float | None) -> t
 def condition(b: Array, H: Array) -> tuple[Array, Array, Array]:
     """Gaussian conditioning for b = H c + N(0, I), c ~ N(0, I).
 
-    Returns log p(b) = log N(b; 0, H^T H + I) without the constant -N/2 log(2 pi), the mean of c | b, (r,), and the
-    Cholesky factor L of its precision I + H H^T, (r, r). b: (N,), H: (r, N). The quadratic form is computed as
-    |b - H^T c|^2 + |c|^2, which is stationary in c and so keeps its digits in single precision.
+    Returns log p(b) = log N(b; 0, H H^T + I) without the constant -N/2 log(2 pi), the mean of c | b, (r,), and the
+    Cholesky factor L of its precision I + H^T H, (r, r). b: (N,), H: (N, r). The quadratic form is computed as
+    |b - H c|^2 + |c|^2, which is stationary in c and so keeps its digits in single precision.
     """
     log_evidence, (c, L) = _condition(b, H)
     return log_evidence, c, L
@@ -174,9 +179,9 @@ def condition(b: Array, H: Array) -> tuple[Array, Array, Array]:
 
 @jax.custom_vjp
 def _condition(b: Array, H: Array) -> tuple[Array, tuple[Array, Array]]:
-    L = jnp.linalg.cholesky(H @ H.T + jnp.eye(H.shape[0], dtype=H.dtype))
-    c = jax.scipy.linalg.cho_solve((L, True), H @ b)
-    quadratic = jnp.sum((b - c @ H) ** 2) + jnp.sum(c**2)
+    L = jnp.linalg.cholesky(H.T @ H + jnp.eye(H.shape[1], dtype=H.dtype))
+    c = jax.scipy.linalg.cho_solve((L, True), b @ H)
+    quadratic = jnp.sum((b - H @ c) ** 2) + jnp.sum(c**2)
     return -quadratic / 2 - jnp.sum(jnp.log(jnp.diagonal(L))), (c, L)
 
 
@@ -187,13 +192,13 @@ def _condition_forward(b: Array, H: Array):
 
 def _condition_backward(saved, cotangent):
     # only the log evidence is differentiated: by Fisher's identity its gradient is the mean over c | b of the gradient
-    # of -|b - H^T c|^2 / 2, so nothing goes back through the factorisation
+    # of -|b - H c|^2 / 2, so nothing goes back through the factorisation
     b, H, c, L = saved
     g = cotangent[0]
-    residual = b - c @ H
+    residual = b - H @ c
     # the inverse costs r^3, and one matrix product with it half of what two triangular solves do
     half = jax.scipy.linalg.solve_triangular(L, jnp.eye(L.shape[0], dtype=L.dtype), lower=True)
-    return -g * residual, g * (jnp.outer(c, residual) - (half.T @ half) @ H)
+    return -g * residual, g * (jnp.outer(residual, c) - H @ (half.T @ half))
 
 
 _condition.defvjp(_condition_forward, _condition_backward)

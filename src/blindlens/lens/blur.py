@@ -3,6 +3,7 @@
 import functools
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.fft
@@ -10,18 +11,26 @@ from jax import Array
 
 from ..errors import BlindlensError
 
+STRIP = 8
+"""Rows of a stack of images that are convolved at a time: few enough for the cache."""
+PART = 24
+"""Pixels along x that one product with a banded matrix makes."""
+TERMS = 6
+"""With more singular values than this the PSF costs less by FFT."""
+
 
 class Blur(eqx.Module):
     """Convolution of images with a PSF, "same" size, light beyond the border taken as zero.
 
-    psf: odd-sized kernel (ky, kx), normalised by the caller. `method`: "direct" multiplies by a banded matrix along the
-    columns and one along the rows for each singular value of the PSF above 1e-8 of its largest; "fft"; "auto" takes the
-    cheaper.
+    psf: odd-sized kernel (ky, kx), normalised by the caller. `method`: "direct" convolves along the columns and along
+    the rows for each singular value of the PSF above 1e-8 of its largest; "fft"; "auto" takes the cheaper.
     """
 
     columns: tuple[Array, ...]
     rows: tuple[Array, ...]
+    strips: tuple[Array, ...]
     otf: Array
+    half: tuple[int, int] = eqx.field(static=True)
     shape: tuple[int, int] = eqx.field(static=True)
     padded: tuple[int, int] = eqx.field(static=True)
     method: str = eqx.field(static=True)
@@ -32,7 +41,7 @@ class Blur(eqx.Module):
         psf = np.asarray(psf, np.float64)
         if psf.ndim != 2 or psf.shape[0] % 2 == 0 or psf.shape[1] % 2 == 0:
             raise BlindlensError(f"the PSF kernel must be two-dimensional with odd sides, not {psf.shape}")
-        half = [k // 2 for k in psf.shape]
+        self.half = half = (psf.shape[0] // 2, psf.shape[1] // 2)
         # at least as long as the kernel, for images smaller than their PSF
         longest = (max(s + h, k) for s, h, k in zip(shape, half, psf.shape, strict=True))
         rows, cols = (scipy.fft.next_fast_len(n, real=True) for n in longest)
@@ -43,11 +52,13 @@ class Blur(eqx.Module):
         self.otf = jnp.asarray(np.fft.rfft2(centred))
         u, size, v = np.linalg.svd(psf)
         terms = int(np.count_nonzero(size > 1e-8 * size[0]))
-        # the products of one term take less time than an FFT, those of several more
-        cheaper = "direct" if terms == 1 else "fft"
+        cheaper = "direct" if terms <= TERMS else "fft"
         self.shape, self.method = (shape[0], shape[1]), cheaper if method == "auto" else method
         used = range(terms if self.method == "direct" else 0)
-        self.columns = tuple(jnp.asarray(banded(u[:, i] * size[i], shape[0])) for i in used)
+        kernels = [u[:, i] * size[i] for i in used]
+        self.columns = tuple(jnp.asarray(banded(kernel, shape[0])) for kernel in kernels)
+        interior = slice(half[0], half[0] + STRIP)
+        self.strips = tuple(jnp.asarray(banded(kernel, STRIP + 2 * half[0])[interior]) for kernel in kernels)
         self.rows = tuple(jnp.asarray(banded(v[i], shape[1])) for i in used)
 
     def __call__(self, images: Array) -> Array:
@@ -59,15 +70,40 @@ class Blur(eqx.Module):
         spectrum = jnp.fft.rfft2(images, s=self.padded) * self.otf
         return jnp.fft.irfft2(spectrum, s=self.padded)[..., : self.shape[0], : self.shape[1]]
 
-    def stack(self, images: Array) -> Array:
-        """The same for (ny, nx, r), r of them fastest; returns (r, ny, nx)."""
+    def stack(self, images: Array, weight: Array | None = None) -> Array:
+        """The same for r images (ny, nx, r), r of them fastest; then times weight (ny, nx).
+
+        Directly, STRIP rows of the result at a time: what lies between the two convolutions stays in the cache. The
+        banded matrices are multiplied in parts that leave out most of their zeros.
+        """
         if self.method == "fft":
-            return self(jnp.moveaxis(images, 2, 0))
-        # each product turns the stack by an axis as it goes: transposing it would cost as much as they do
-        product = functools.partial(jnp.einsum, precision="highest")
-        terms = zip(self.columns, self.rows, strict=True)
-        turned = (product("xri,jx->rij", product("yxr,iy->xri", images, column), row) for column, row in terms)
-        return functools.reduce(jnp.add, turned)
+            blurred = jnp.moveaxis(self(jnp.moveaxis(images, 2, 0)), 0, 2)
+            return blurred if weight is None else blurred * weight[..., None]
+        (ny, nx, r), (half_y, half_x) = images.shape, self.half
+        strips = -(-ny // STRIP)
+        spare, high = strips * STRIP - ny, STRIP + 2 * half_y
+        images = jnp.pad(images, ((half_y, half_y + spare), (0, 0), (0, 0)))
+        weight = jnp.ones((ny, nx), images.dtype) if weight is None else weight
+        weights = jnp.pad(weight, ((0, spare), (0, 0))).reshape(strips, STRIP, nx)
+        product = functools.partial(jnp.matmul, precision="highest")
+        ends = [(a, min(nx, a + PART)) for a in range(0, nx, PART)]
+        parts = [(a, b, max(0, a - half_x), min(nx, b + half_x)) for a, b in ends]
+
+        def strip(_, args):
+            i, w = args
+            window = jax.lax.dynamic_slice_in_dim(images, i * STRIP, high).reshape(high, nx * r)
+            along_y = [product(kernel, window).reshape(STRIP, nx, r) for kernel in self.strips]
+            return None, jax.lax.map(line, (along_y, w))
+
+        def line(args):
+            terms, w = args
+            # the weight goes to the matrix, which is smaller than what it makes
+            pairs = [(w[:, None] * row, term) for row, term in zip(self.rows, terms, strict=True)]
+            along_x = [sum(product(row[a:b, c:d], term[c:d]) for row, term in pairs) for a, b, c, d in parts]
+            return jnp.concatenate(along_x)
+
+        blurred = jax.lax.scan(strip, None, (jnp.arange(strips), weights))[1]
+        return blurred.reshape(strips * STRIP, nx, r)[:ny]
 
 
 def banded(kernel: np.ndarray, n: int) -> np.ndarray:

@@ -146,7 +146,7 @@ class LensedSource(LinearOperator):
         return image if self.mask is None else image * self.mask
 
     def images(self, table: Array) -> Array:
-        """A_l applied to r sources at once, given as the columns of table (n*n, r): (r, ny, nx).
+        """A_l applied to r sources at once, given as the columns of table (n*n, r): (ny, nx, r).
 
         Made to be differentiated in the lens; `mv` is the one to transpose.
         """
@@ -166,8 +166,9 @@ class LensedSource(LinearOperator):
             return jax.lax.scan(row, None, tuple(jnp.moveaxis(t, 1, 0) for t in (rays.x, rays.y)))[1]
 
         images = self._joined(block)
-        images = jnp.moveaxis(images, 2, 0) if self.blur is None else self.blur.stack(images)
-        return images if self.mask is None else images * self.mask
+        if self.blur is not None:
+            return self.blur.stack(images, self.mask)
+        return images if self.mask is None else images * self.mask[..., None]
 
     def _joined(self, block) -> Array:
         """(ny, nx, ...): each block's pixels in their place."""
