@@ -1,8 +1,6 @@
 """The command line. What a user can mend ends in one sentence on stderr and exit code 2, never in a traceback."""
 
-import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from . import __version__
+from . import __version__, cli_prior
 from .config import RunConfig
+from .devices import prepare_jax
 from .errors import BlindlensError
 from .observation import Observation
 from .progress import Progress
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from .posterior import Posterior
 
 app = App(name="blindlens", version=__version__, help="Joint posteriors of lens and source from one image.")
+app.command(cli_prior.prior_app)
+app.command(cli_prior.train)
 
 
 class Interrupted(Exception):
@@ -75,7 +76,7 @@ def infer(
     out
         Folder of the results, by default named after the image.
     """
-    _prepare_jax()
+    prepare_jax()
     given = {
         "prior": prior,
         "method": method,
@@ -147,7 +148,7 @@ def simulate(*, n: Annotated[int, Parameter(name="--n")], seed: int = 0, out: Pa
     """
     if n < 1:
         raise BlindlensError(f"--n must be at least 1, not {n}")
-    _prepare_jax()
+    prepare_jax()
     import jax
     import numpy as np
     from astropy.io import fits
@@ -168,20 +169,6 @@ def simulate(*, n: Annotated[int, Parameter(name="--n")], seed: int = 0, out: Pa
             truth = {"lens": system.truth, "source_fov": fov, "seed": seed, "version": __version__}
             write_text(folder / "truth.json", json.dumps(truth, indent=2) + "\n")
             bar.advance()
-
-
-def _prepare_jax() -> None:
-    """One device a core, so that chains run side by side, and compiled programs kept; unless the user has said else."""
-    import jax
-
-    if jax.config.jax_num_cpu_devices < 1:  # type: ignore[attr-defined]
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        # called from a program in which JAX has started, it stays as it is
-        with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", cores)
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "blindlens" / "xla"))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,7 +3,7 @@
 import difflib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +15,51 @@ class Stage(BaseModel):
     """A part of the configuration: immutable, and no key passes unread."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def from_mapping(cls, values: Any, origin: str = "the configuration") -> Self:
+        """Validate nested plain values; BlindlensError names the first offending key and what it should be."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise BlindlensError(f"{origin}: {_in_words(error, cls)}") from None
+
+
+class Config(Stage):
+    """A whole configuration: to and from YAML, with presets in the package's folder presets/ + `preset_folder`."""
+
+    preset_folder: ClassVar[str] = ""
+
+    @classmethod
+    def load(cls, name: str | Path) -> Self:
+        """A preset's name, or the path of a YAML file; keys that are left out keep their defaults."""
+        path = cls._folder() / f"{name}.yaml" if str(name) in cls.presets() else Path(name)
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BlindlensError(f"there is no file {path}; presets are: {', '.join(cls.presets())}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BlindlensError(f"cannot read {path} ({error})") from None
+        except yaml.YAMLError as error:
+            raise BlindlensError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
+        return cls.from_mapping({} if values is None else values, str(path))
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some top-level fields changed, validated again."""
+        return self.from_mapping({**self.model_dump(), **changes}, "the command line")
+
+    def to_yaml(self) -> str:
+        """The full configuration; `load` reads the same values back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    @classmethod
+    def presets(cls) -> list[str]:
+        """Names of the presets in the package."""
+        return sorted(file.stem for file in cls._folder().glob("*.yaml"))
+
+    @classmethod
+    def _folder(cls) -> Path:
+        return Path(str(resources.files("blindlens") / "presets" / cls.preset_folder))
 
 
 class LensConfig(Stage):
@@ -37,7 +82,7 @@ class InitialiseConfig(Stage):
     pixels: int = Field(default=64, ge=8, description="pixels a side to which larger images are binned at first")
     rank: int = Field(default=40, ge=1, description="eigen-galaxies of the cheap evidence")
     tail: float = Field(default=4.0, gt=0, description="information on the source (nats, twice) that may be left out")
-    most_rank: int = Field(default=256, ge=1, description="directions of the source that follow the lens at the most")
+    most_rank: int = Field(default=192, ge=1, description="directions of the source that follow the lens at the most")
     within: float = Field(default=30.0, gt=0, description="modes this many nats below the best are dropped")
 
 
@@ -52,6 +97,7 @@ class SplitGibbsConfig(Stage):
     translations: int = Field(default=1, ge=0, description="moves of the source by a whole pixel a sweep")
     source_steps: int = Field(default=4, ge=0, description="source redraws a sweep, other priors")
     diffusion_steps: int = Field(default=16, ge=1, description="network calls of x | z, for non-Gaussian priors")
+    first_rho: float = Field(default=1.0, gt=0, description="of half the warm-up, falling to the last; other priors")
     bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T): greatest excess noise")
     cg_tolerance: float = Field(default=1e-4, gt=0, description="of z | x, l")
     cg_steps: int = Field(default=100, ge=1, description="of z | x, l, at the most")
@@ -63,7 +109,7 @@ class EvidenceConfig(Stage):
     moves: int = Field(default=3, ge=1, description="rounds of moves of every draw after the SMC")
 
 
-class RunConfig(Stage):
+class RunConfig(Config):
     """One run of `infer`."""
 
     method: Literal["split_gibbs", "evidence"] = "split_gibbs"
@@ -89,47 +135,13 @@ class RunConfig(Stage):
     split_gibbs: SplitGibbsConfig = SplitGibbsConfig()
     evidence: EvidenceConfig = EvidenceConfig()
 
-    @staticmethod
-    def from_mapping(values: Any, origin: str = "the configuration") -> "RunConfig":
-        """Validate nested plain values; BlindlensError names the first offending key and what it should be."""
-        try:
-            return RunConfig.model_validate(values)
-        except ValidationError as error:
-            raise BlindlensError(f"{origin}: {_in_words(error)}") from None
-
-    @staticmethod
-    def load(name: str | Path) -> "RunConfig":
-        """A preset's name, or the path of a YAML file; keys that are left out keep their defaults."""
-        path = _presets() / f"{name}.yaml" if str(name) in presets() else Path(name)
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise BlindlensError(f"there is no file {path}; presets are: {', '.join(presets())}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise BlindlensError(f"cannot read {path} ({error})") from None
-        except yaml.YAMLError as error:
-            raise BlindlensError(f"{path} is not YAML ({' '.join(str(error).split())})") from None
-        return RunConfig.from_mapping({} if values is None else values, str(path))
-
-    def replace(self, **changes: Any) -> "RunConfig":
-        """A copy with some top-level fields changed, validated again."""
-        return RunConfig.from_mapping({**self.model_dump(), **changes}, "the command line")
-
-    def to_yaml(self) -> str:
-        """The full configuration; `RunConfig.load` reads the same values back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
 
 def presets() -> list[str]:
-    """Names of the presets in the package."""
-    return sorted(file.stem for file in _presets().glob("*.yaml"))
+    """Names of the presets of `infer` in the package."""
+    return RunConfig.presets()
 
 
-def _presets() -> Path:
-    return Path(str(resources.files("blindlens") / "presets"))
-
-
-def _in_words(error: ValidationError) -> str:
+def _in_words(error: ValidationError, root: type[Stage]) -> str:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
     if where[:1] == ["flux_scale"]:
@@ -139,15 +151,14 @@ def _in_words(error: ValidationError) -> str:
     if first["type"] != "extra_forbidden":
         got = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
         return f"{'.'.join(where) or 'the whole file'}: {first['msg'].lower()}{got}"
-    known = list(_stage(where[:-1]).model_fields)
+    known = list(_stage(root, where[:-1]).model_fields)
     near = difflib.get_close_matches(where[-1], known, 1, 0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
     return f"unknown key {'.'.join(where)!r}; {hint}"
 
 
-def _stage(path: list[str]) -> type[Stage]:
+def _stage(stage: type[Stage], path: list[str]) -> type[Stage]:
     """The model at a path of field names."""
-    stage: type[Stage] = RunConfig
     for name in path:
         stage = stage.model_fields[name].annotation  # type: ignore[assignment]
     return stage

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blindlens.errors import BlindlensError
-from blindlens.lens.blur import Blur
+from blindlens.lens.blur import SMALL, Blur
 from blindlens.lens.interpolation import INTERPOLATIONS, coefficients, interpolate
 from blindlens.lens.mass import LensModel
 from blindlens.lens.operator import LensOperator
@@ -90,6 +90,23 @@ def test_direct_convolution_of_a_gaussian_takes_one_term():
     assert blurs[0].method == "direct" and len(blurs[0].rows) == 1
     image = jax.random.normal(jax.random.key(0), (20, 17))
     np.testing.assert_allclose(blurs[0](image), blurs[1](image), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(13, 18), (61, 50), (3, 4)])
+@pytest.mark.parametrize("method", ["direct", "fft"])
+def test_a_stack_is_blurred_image_by_image(shape, method):
+    """Whatever its size: small ones go another way; and its gradient."""
+    rng = np.random.default_rng(0)
+    blur, weight = Blur(rng.random((9, 5)), shape, method), jnp.asarray(rng.random(shape))
+    for r in (1, 100):
+        images = jnp.asarray(rng.normal(size=(*shape, r)))
+        expected = jnp.stack([blur(images[..., k]) * weight for k in range(r)], -1)
+        assert (images.size > SMALL) == (shape == (61, 50) and r == 100)
+        np.testing.assert_allclose(blur.stack(images, weight), expected, atol=1e-4)
+        np.testing.assert_allclose(blur.stack(images), expected / weight[..., None], rtol=1e-3, atol=1e-3)
+        one = jax.grad(lambda t: jnp.sum(blur.stack(t, weight) ** 2))(images)  # noqa: B023
+        other = jax.grad(lambda t: sum(jnp.sum((blur(t[..., k]) * weight) ** 2) for k in range(r)))(images)  # noqa: B023
+        np.testing.assert_allclose(one, other, atol=1e-3 * float(jnp.abs(other).max()))
 
 
 def test_blur_against_scipy_and_bad_kernels():

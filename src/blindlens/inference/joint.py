@@ -79,7 +79,10 @@ def sample(
     block = stage.thin * max(1, BLOCK // stage.thin)
     warm = -(-stage.warmup // block)
     total = warm + -(-draws * stage.thin // block)
-    run, traces = resumed(store, run)
+    # a source drawn under the surrogate is no likely draw of another prior: z is let loose at first, then tied to x
+    ratio = 1.0 if surrogate is None else max(stage.first_rho / rho, 1.0)
+    rhos = rho * ratio ** np.maximum(0.0, 1 - np.arange(total * block) / (warm * block / 2))
+    run, traces = resumed(store, jax.tree.map(np.asarray, run))
     with progress.stage("sample", total) as bar:
         bar.advance(len(traces))
         for b in range(len(traces), total):
@@ -87,12 +90,13 @@ def sample(
                 # the reference follows what the chains have seen, after half of the warm-up and after three quarters:
                 # the rest is for the angle to follow the reference
                 run = refit(run, [t[0].eta for t in traces[b // 2 :]])
-            rhos = jnp.full(block, rho, jnp.float32)
+            now_rhos = jnp.asarray(rhos[b * block : (b + 1) * block], jnp.float32)
             block_keys = jax.random.split(jax.random.fold_in(run_key, b), chains)
             now, tuning, trace = sampler(run.mixture).run(
-                block_keys, run.chains, run.tuning, rhos, jnp.asarray(b < warm)
+                block_keys, run.chains, run.tuning, now_rhos, jnp.asarray(b < warm)
             )
-            run = run._replace(chains=now, tuning=tuning)
+            # plain arrays: those that lie spread over devices would have the program compiled anew
+            run = run._replace(chains=jax.tree.map(np.asarray, now), tuning=jax.tree.map(np.asarray, tuning))
             traces.append(jax.tree.map(lambda t: np.asarray(t[:, stage.thin - 1 :: stage.thin]), trace))
             keep(store, b, run, traces[-1])
             bar.advance(chi2=float(np.mean(traces[-1][1].chi2_per_pixel)))
@@ -117,7 +121,7 @@ def resumed(store: Store, run: Run) -> tuple[Run, list[tuple[Chain, SweepInfo]]]
         return run, []
     arrays, header = kept
     treedef = jax.tree.structure(run)
-    run = jax.tree.unflatten(treedef, [jnp.asarray(arrays[f"leaf{i}"]) for i in range(treedef.num_leaves)])
+    run = jax.tree.unflatten(treedef, [arrays[f"leaf{i}"] for i in range(treedef.num_leaves)])
     traces = []
     for b in range(header["blocks"]):
         part = store.read(f"block{b}")
@@ -139,5 +143,5 @@ def refit(run: Run, history: list[np.ndarray]) -> Run:
     which = np.asarray(jax.vmap(run.mixture.nearest)(run.chains.eta))
     around = eta - centre[:, None] + np.asarray(run.mixture.means)[which][:, None]
     within = run.mixture.fitted(jnp.asarray(around.reshape(-1, d)))
-    tuning = run.tuning._replace(mean=jnp.asarray(centre), factor=within.factors[which])
-    return Run(run.chains, tuning, run.mixture.fitted(jnp.asarray(eta.reshape(-1, d))))
+    tuning = run.tuning._replace(mean=centre, factor=within.factors[which])
+    return jax.tree.map(np.asarray, Run(run.chains, tuning, run.mixture.fitted(jnp.asarray(eta.reshape(-1, d)))))

@@ -15,6 +15,8 @@ STRIP = 8
 """Rows of a stack of images that are convolved at a time: few enough for the cache."""
 PART = 24
 """Pixels along x that one product with a banded matrix makes."""
+SMALL = 2**18
+"""A stack of fewer numbers fits into the cache as it is."""
 TERMS = 6
 """With more singular values than this the PSF costs less by FFT."""
 
@@ -80,6 +82,10 @@ class Blur(eqx.Module):
             blurred = jnp.moveaxis(self(jnp.moveaxis(images, 2, 0)), 0, 2)
             return blurred if weight is None else blurred * weight[..., None]
         (ny, nx, r), (half_y, half_x) = images.shape, self.half
+        if images.size < SMALL:
+            product = functools.partial(jnp.einsum, "iy,yxr,jx->ijr", precision="highest")
+            blurred = sum(product(column, images, row) for column, row in zip(self.columns, self.rows, strict=True))
+            return blurred if weight is None else blurred * weight[..., None]
         strips = -(-ny // STRIP)
         spare, high = strips * STRIP - ny, STRIP + 2 * half_y
         images = jnp.pad(images, ((half_y, half_y + spare), (0, 0), (0, 0)))
