@@ -56,6 +56,7 @@ def test_a_trained_prior_says_what_it_is(trained, capsys):
     assert card["about"]["train"]["seed"] == 5 and card["about"]["version"]
     losses = (trained / "out" / "losses.csv").read_text().splitlines()
     assert losses[0].startswith("step,weights,0.001-0.01") and losses[-1].startswith("4,ema")
+    assert (trained / "out" / "losses.png").stat().st_size > 5000
 
 
 def test_draws(trained, tmp_path):

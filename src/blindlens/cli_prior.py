@@ -53,13 +53,19 @@ def train(
     prepare_jax()
     from .prior.training import TrainConfig
     from .prior.training import train as run
+    from .report.prior_plots import losses_figure
 
     config = TrainConfig.load(preset)
     given: dict[str, Any] = {"network": network, "name": name, "steps": steps, "seed": seed}
     if data:
         given["data"] = config.data.model_copy(update={"sources": tuple(data)}).model_dump()
     config = config.replace(**{key: value for key, value in given.items() if value is not None})
-    run(config, out, Progress(Console(stderr=True)), devices)
+    try:
+        run(config, out, Progress(Console(stderr=True)), devices)
+    finally:
+        if (out / "losses.csv").exists():
+            with atomic_write(out / "losses.png") as temporary:
+                losses_figure((out / "losses.csv").read_text().splitlines()).savefig(temporary, dpi=120)
 
 
 @prior_app.command

@@ -120,3 +120,18 @@ def denoising_figure(table: dict[str, list[dict[str, float]]]) -> Figure:
     below.set(xlabel="σ [model units]", ylabel="error / claim")
     _log_ratio(below)
     return figure
+
+
+def losses_figure(lines: list[str]) -> Figure:
+    """The lines of a training run's losses.csv: validation loss against the step, a panel per noise band."""
+    bands = lines[0].split(",")[2:]
+    rows = [line.split(",") for line in lines[1:]]
+    figure = Figure(figsize=(3.2 * len(bands), 3.0), layout="constrained")
+    for k, (axes, band) in enumerate(zip(np.atleast_1d(figure.subplots(1, len(bands))), bands, strict=True)):
+        for weights in dict.fromkeys(row[1] for row in rows):
+            mine = [(int(row[0]), float(row[2 + k])) for row in rows if row[1] == weights]
+            axes.plot(*zip(*mine, strict=True), marker=".", label=weights)
+        axes.set(title=f"sigma {band}", xlabel="step", xscale="log", yscale="log")
+    figure.axes[0].set_ylabel("error / that of a linear denoiser")
+    figure.axes[0].legend()
+    return figure

@@ -66,6 +66,17 @@ def test_a_run_that_was_cut_goes_on_exactly(tmp_path, monkeypatch):
     assert float(jnp.abs(other(x, 1.0) - whole(x, 1.0)).max()) > 1e-4
 
 
+def test_a_run_begins_with_the_weights_of_another(tmp_path):
+    first = train(config(tmp_path, white()), tmp_path / "first")
+    start = str(tmp_path / "first" / "small.safetensors")
+    second = train(config(tmp_path, white(), start=start, steps=1, rate=1e-12, ema=[0.5]), tmp_path / "second")
+    for a, b in zip(jax.tree.leaves(first.network), jax.tree.leaves(second.network), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert (first.span, first.scale, first.offset) == (second.span, second.scale, second.offset)
+    with pytest.raises(BlindlensError, match="another network"):
+        train(config(tmp_path, white(), start=start, network_config={"widths": [8, 12]}), tmp_path / "third")
+
+
 def test_refusals(tmp_path):
     train(config(tmp_path, white()), tmp_path / "out")
     with pytest.raises(BlindlensError, match="another 'seed'"):

@@ -30,6 +30,7 @@ class TrainConfig(Config):
     name: str = Field(default="my-prior", min_length=1)
     network: Literal["compact", "ncsnpp"] = "compact"
     network_config: dict[str, Any] = Field(default_factory=dict, description="what departs from its defaults")
+    start: str | None = Field(default=None, description="a prior whose weights and units the run begins with")
     data: DataConfig = DataConfig()
     sigma_min: float = Field(default=0.001, gt=0)
     sigma_max: float | None = Field(default=None, gt=0, description="null: 95th percentile of pair distances")

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ... import storage
 from ...errors import BlindlensError
 from ...progress import Progress
+from ..checkpoint import locate
 from ..data import (
     Images,
     Mixture,
@@ -47,19 +48,23 @@ def open_data(config: DataConfig, folder: Path, progress: Progress) -> Images:
 
 def begin(config: TrainConfig, images: Images, numbers: np.ndarray) -> State:
     """A run at step 0: the units, the noise's span and the network's shape are fixed here."""
-    data = config.data
-    C, M = normalisation(images, numbers)
-    unit = Normalisation(data.scale or C, M if data.offset is None else data.offset)
-    some = images.read(np.sort(np.random.default_rng(0).choice(numbers, min(2048, len(numbers)), replace=False)))
-    sd = float(np.std((some - unit.offset) / unit.scale))
-    widest = config.sigma_max or round(largest_distance(images, unit, numbers=numbers), 2)
-    span = Span(sd, config.sigma_min, max(widest, 2 * config.sigma_min))
     cls, network_config, preconditioning = NETWORKS[config.network]
-    network = cls.init(
-        jax.random.key(config.seed), network_config.from_mapping(config.network_config, "network_config")
-    )
-    prior = ScorePrior(network, span, preconditioning, unit.scale, unit.offset, images.n, config.name)
-    return first_state(prior, config)
+    shape = network_config.from_mapping(config.network_config, "network_config")
+    if config.start is not None:
+        old = ScorePrior.load(locate(config.start))
+        if not isinstance(old.network, cls) or old.network.config != shape or old.n != images.n:
+            raise BlindlensError(f"{config.start} is of another network or image size than this configuration")
+        network, span, unit = old.network, old.span, Normalisation(old.scale, old.offset)
+    else:
+        C, M = normalisation(images, numbers)
+        unit = Normalisation(config.data.scale or C, M if config.data.offset is None else config.data.offset)
+        some = np.sort(np.random.default_rng(0).choice(numbers, min(2048, len(numbers)), replace=False))
+        sd = float(np.std((images.read(some) - unit.offset) / unit.scale))
+        widest = config.sigma_max or round(largest_distance(images, unit, numbers=numbers), 2)
+        network, span = cls.init(jax.random.key(config.seed), shape), Span(sd, config.sigma_min, widest)
+        if not span.sigma_max > span.sigma_min:
+            raise BlindlensError(f"sigma_max, {widest:g}, must be above sigma_min, {config.sigma_min:g}")
+    return first_state(ScorePrior(network, span, preconditioning, *unit, images.n, config.name), config)
 
 
 def batch_numbers(numbers: np.ndarray, config: TrainConfig, step: int) -> np.ndarray:
