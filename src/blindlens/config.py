@@ -97,6 +97,7 @@ class SplitGibbsConfig(Stage):
     translations: int = Field(default=1, ge=0, description="moves of the source by a whole pixel a sweep")
     source_steps: int = Field(default=4, ge=0, description="source redraws a sweep, other priors")
     diffusion_steps: int = Field(default=16, ge=1, description="network calls of x | z, for non-Gaussian priors")
+    least_rho: float = Field(default=0.01, gt=0, description="in model units; what a network can tell; other priors")
     first_rho: float = Field(default=1.0, gt=0, description="of half the warm-up, falling to the last; other priors")
     bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T): greatest excess noise")
     cg_tolerance: float = Field(default=1e-4, gt=0, description="of z | x, l")

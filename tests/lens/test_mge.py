@@ -18,3 +18,24 @@ def test_components_peak_at_the_amplitude_and_have_their_widths():
     np.testing.assert_allclose(images[:, 0, 0], 3.0, rtol=1e-5)
     np.testing.assert_allclose(images[0, 0, 1:], 3 * np.exp(-0.5), rtol=1e-4)
     assert MultiGaussian.space().sample(jax.random.key(0), (4,))["q_light"].shape == (4,)
+
+
+def test_mixing_changes_the_components_and_nothing_else():
+    """The prior covariance of the image, G G^T, stays; whitened components become orthogonal, which they were not."""
+    light = MultiGaussian.spanning(0.05, 2.0, 20, 3.0)
+    axis = np.linspace(-2, 2, 24)
+    x, y = (jnp.asarray(t[None]) for t in np.meshgrid(axis, axis))
+    weight = np.random.default_rng(0).random((24, 24))
+    shape = {"x_light": 0.0, "y_light": 0.0, "q_light": 0.8, "phi_light": 0.0}
+    mixed = light.mixed(shape, x, y, weight)
+    p = {name: jnp.asarray(value) for name, value in (shape | {"q_light": 0.6, "x_light": 0.1}).items()}
+    G, M = (np.asarray(one.images(p, x, y), float).reshape(20, -1) for one in (light, mixed))
+    np.testing.assert_allclose(M.T @ M, G.T @ G, atol=1e-4 * np.abs(G.T @ G).max())
+
+    def largest_cosine(light):
+        H = (np.asarray(light.images(shape, x, y), float) * weight).reshape(20, -1)
+        H = H[np.linalg.norm(H, axis=1) > 1e-2]  # the rest is smaller than the noise, and rounding
+        H /= np.linalg.norm(H, axis=1, keepdims=True)
+        return np.abs(H @ H.T - np.eye(len(H))).max()
+
+    assert largest_cosine(mixed) < 0.05 and largest_cosine(light) > 0.9

@@ -68,9 +68,12 @@ def sample(
     """Split Gibbs with ridge moves on any prior; `gaussian`: the surrogate, or the prior itself if it is Gaussian."""
     chain_key, run_key = jax.random.split(key)
     keys = jax.vmap(lambda k: jax.random.fold_in(chain_key, k))(jnp.arange(chains))
-    rho = float(np.sqrt(stage.bias / gain_bound(full.problem, start.modes.eta[0], prior.n)))
+    gain = float(gain_bound(full.problem, start.modes.eta[0], prior.n))
+    rho = float(np.sqrt(stage.bias / gain))
     run = first(keys, full, start)
     surrogate = None if prior is gaussian else gaussian
+    if surrogate is not None:
+        rho = max(rho, stage.least_rho)
 
     def sampler(mixture: Mixture) -> SplitGibbs:
         directions = start.informed
@@ -102,7 +105,7 @@ def sample(
             bar.advance(chi2=float(np.mean(traces[-1][1].chi2_per_pixel)))
     trace, info = jax.tree.map(lambda *t: np.concatenate(t, 1)[:, :draws], *traces[warm:])
     stats = {name: getattr(info, name) for name in info._fields}
-    extra = {"rank": start.informed.basis.shape[1], "rho": rho, "rho_bias": stage.bias}
+    extra = {"rank": start.informed.basis.shape[1], "rho": rho, "rho_bias": rho**2 * gain}
     return Draws(jnp.asarray(trace.eta), jnp.asarray(trace.x + trace.nu), jnp.asarray(trace.a), stats, extra)
 
 

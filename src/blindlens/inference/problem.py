@@ -146,6 +146,9 @@ def build_problem(
     )
     f32 = jnp.float32
     weight = jnp.asarray(observation.mask / observation.noise, f32)
+    if light is not None:
+        typical = {"x_light": 0.0, "y_light": 0.0, "q_light": 0.8, "phi_light": 0.0}
+        light = light.mixed(typical, operator.rays[0].x, operator.rays[0].y, weight)
     scale = 1.0 if config.flux_scale == "infer" else float(config.flux_scale)
     return Problem(
         operator, jnp.asarray(observation.image, f32), weight, space, light, prior.scale * scale, prior.offset * scale

@@ -1,17 +1,22 @@
-"""Tempered split Gibbs with ridge moves: the default joint sampler, for any Denoiser.
+"""Split Gibbs with ridge moves: the default joint sampler, for any Denoiser.
 
-The target, with z a copy of the source that the data see,
+The target, with z the source that the data see and x the source of the prior,
 
-    pi_rho(x, z, l) ∝ p(x) p(l) N(z; x, rho^2 I) N(y~; A~_l z, I),
+    pi(x, z, l) ∝ p(x) p(l) N(z; x, rho^2 I) N(y~; A~_l z, I),
 
 is sampled by three exact steps a sweep:
 
 - x | z: the prior's own reverse diffusion from z at noise level rho;
 - z | x, l: Gaussian, by perturb-and-optimise with conjugate gradients;
-- ridge moves on (l, x, z) with z - x held: in a surrogate Gaussian prior x = x0 + basis c the source integrates out,
+- ridge moves of lens and source together: in a surrogate Gaussian prior x = x0 + basis c the source integrates out,
   p(l | y) is known, and c = mean(l) + L(l)^-T u. The lens moves at fixed u, so the source follows it; then u is
-  redrawn. With p the true prior and G the surrogate a move is accepted on the exact ratio, whose only part that is
-  not in closed form is log p(x')/p(x) - log G(x')/G(x): a line integral of the score, and nothing at all when p = G.
+  redrawn.
+
+If the prior is Gaussian it is its own surrogate, the ridge moves take x with z - x held, and every one of them is
+exact. Another prior has no density at hand, but p_rho(z) = int p(x) N(z; x, rho^2 I) dx has a score, which is what its
+network was trained for: the ridge moves then take z with x integrated out, and are accepted on p_rho(z')/p_rho(z), a
+line integral of that score, over the surrogate's ratio. What is sampled is then the posterior under p_rho: the prior
+with white noise of rho in the source's pixels.
 """
 
 from typing import NamedTuple
@@ -32,7 +37,7 @@ from .problem import Problem, condition, draw
 
 
 class Chain(NamedTuple):
-    """eta (d,), source x (n, n), nu = z - x (n, n), light amplitudes a (k,)."""
+    """eta (d,), source x (n, n), nu = z - x (n, n), light amplitudes a (k,). Of other priors x is z, and nu is 0."""
 
     eta: Array
     x: Array
@@ -61,17 +66,14 @@ class Tuning(NamedTuple):
     beta: Array
 
 
-def log_prior_ratio(denoiser: Denoiser, x1: Array, x0: Array, sigma: float = 2e-3, nodes: int = 4) -> Array:
-    """log p(x1) - log p(x0): exact for a Gaussian, else the line integral of the score at a small sigma.
+def log_smoothed_ratio(denoiser: Denoiser, z1: Array, z0: Array, rho: Array | float, nodes: int = 4) -> Array:
+    """log p_rho(z1) - log p_rho(z0) by the line integral of the score at sigma = rho.
 
-    int_0^1 <score(x0 + s (x1 - x0)), x1 - x0> ds by Gauss-Legendre quadrature: one batched denoiser call.
+    int_0^1 <score(z0 + s (z1 - z0), rho), z1 - z0> ds by Gauss-Legendre quadrature: one batched denoiser call.
     """
-    if isinstance(denoiser, GaussianPrior):
-        return denoiser.log_ratio(x1, x0)
     s, w = np.polynomial.legendre.leggauss(nodes)
-    path = x0 + jnp.asarray((s + 1) / 2, x0.dtype)[:, None, None] * (x1 - x0)
-    scores = denoiser.score(path, sigma)
-    return jnp.sum(jnp.asarray(w / 2, x0.dtype)[:, None, None] * scores * (x1 - x0))
+    path = z0 + jnp.asarray((s + 1) / 2, z0.dtype)[:, None, None] * (z1 - z0)
+    return jnp.sum(jnp.asarray(w / 2, z0.dtype)[:, None, None] * denoiser.score(path, rho) * (z1 - z0))
 
 
 def translate(key: Array, state: State, model: Evidence) -> tuple[State, Info]:
@@ -112,13 +114,14 @@ class SplitGibbs(eqx.Module):
     def _image(self, c: Array) -> Array:
         return (self.basis @ c).reshape(self.gaussian.mean.shape)
 
-    def _log_weight(self, x1: Array, x0: Array) -> Array:
-        """log w(x1)/w(x0), w = p / G."""
-        if self.surrogate is None:
-            return jnp.zeros((), x1.dtype)
-        return log_prior_ratio(self.prior, x1, x0) - self.surrogate.log_ratio(x1, x0)
+    def _log_weight(self, new: tuple[Array, Array], old: tuple[Array, Array], rho: Array) -> Array:
+        """log w(z1)/w(z0), w = p_rho / G, for (z, c) each: under G, c ~ N(0, I), and the rest of z is held."""
+        (z1, c1), (z0, c0) = new, old
+        return log_smoothed_ratio(self.prior, z1, z0, rho) + (jnp.sum(c1**2) - jnp.sum(c0**2)) / 2
 
-    def ridge(self, key: Array, chain: Chain, tuning: Tuning, local: Array) -> tuple[Chain, tuple[Array, ...]]:
+    def ridge(
+        self, key: Array, chain: Chain, tuning: Tuning, rho: Array, local: Array
+    ) -> tuple[Chain, tuple[Array, ...]]:
         """Lens and source move together; nu and the part of x outside the basis are held. local: with an HMC move."""
         r = self.basis.shape[1]
         c = jnp.concatenate([self._coefficients(chain.x), chain.a])
@@ -134,14 +137,14 @@ class SplitGibbs(eqx.Module):
         def source(eta, u):
             _, mean, L = solve(eta)
             c = mean + jax.scipy.linalg.solve_triangular(L, u, trans="T", lower=True)
-            return c, rest + self._image(c[:r])
+            return rest + self._image(c[:r]), c[:r]
 
         state = init(chain.eta, model.log_posterior)
         exact = self.surrogate is None
         if not exact:
             _, mean, L = solve(chain.eta)
             u = L.T @ (c - mean)
-        x = chain.x
+        x = (chain.x, c[:r])
 
         def move(carry, inputs):
             state, x = carry
@@ -164,9 +167,9 @@ class SplitGibbs(eqx.Module):
             )
             if not exact:
                 # a chain reversible for the surrogate's posterior, thinned by the exact ratio of the priors
-                new_x = source(proposal.position, u)[1]
+                new_x = source(proposal.position, u)
                 (proposal, x), second = metropolis(
-                    accept_key, (proposal, new_x), (state, x), self._log_weight(new_x, x)
+                    accept_key, (proposal, new_x), (state, x), self._log_weight(new_x, x, rho)
                 )
                 info = info._replace(acceptance=info.acceptance * second.acceptance)
             return (proposal, x), info.acceptance
@@ -186,8 +189,8 @@ class SplitGibbs(eqx.Module):
                 xi = jax.random.normal(noise_key, u.shape, u.dtype)
                 new_u = jnp.sqrt(1 - tuning.beta**2) * u + tuning.beta * xi
                 new_c = mean + jax.scipy.linalg.solve_triangular(L, new_u, trans="T", lower=True)
-                new_x = rest + self._image(new_c[:r])
-                (u, x), info = metropolis(accept_key, (new_u, new_x), (u, x), self._log_weight(new_x, x))
+                new_x = (rest + self._image(new_c[:r]), new_c[:r])
+                (u, x), info = metropolis(accept_key, (new_u, new_x), (u, x), self._log_weight(new_x, x, rho))
                 return (u, x), info.acceptance
 
             (u, _), accepted = jax.lax.scan(redraw, (u, x), keys[moves:-1])
@@ -216,7 +219,7 @@ class SplitGibbs(eqx.Module):
         return chain._replace(nu=start + step - chain.x), residual
 
     def prior_step(self, key: Array, chain: Chain, rho: Array) -> Chain:
-        """x | z by the prior alone."""
+        """x | z by the prior alone, with z held."""
         z = chain.x + chain.nu
         if isinstance(self.prior, GaussianPrior):
             x = self.prior.posterior_sample(key, z, rho)
@@ -225,13 +228,17 @@ class SplitGibbs(eqx.Module):
         return chain._replace(x=x, nu=z - x)
 
     def sweep(self, key: Array, chain: Chain, tuning: Tuning, rho: Array, local: Array) -> tuple[Chain, SweepInfo]:
-        """Ridge moves, then z | x, l, then x | z."""
+        """Ridge moves, then the two steps between x and z."""
         ridge_key, data_key, prior_key = jax.random.split(key, 3)
-        chain, (log_evidence, acceptance, jumped, translated, source) = self.ridge(ridge_key, chain, tuning, local)
-        chain, residual = self.data_step(data_key, chain, rho)
+        chain, (log_evidence, acceptance, jumped, translated, source) = self.ridge(ridge_key, chain, tuning, rho, local)
+        if self.surrogate is not None:
+            chain, residual = self.data_step(data_key, self.prior_step(prior_key, chain, rho), rho)
+            chain = chain._replace(x=chain.x + chain.nu, nu=jnp.zeros_like(chain.nu))
+        else:
+            chain, residual = self.data_step(data_key, chain, rho)
         chi2 = self.problem.chi2(chain.eta, chain.x + chain.nu, chain.a)
         info = SweepInfo(log_evidence, chi2, acceptance, jumped, translated, source, residual)
-        return self.prior_step(prior_key, chain, rho), info
+        return chain if self.surrogate is not None else self.prior_step(prior_key, chain, rho), info
 
     @eqx.filter_jit
     def run(self, keys: Array, chains: Chain, tuning: Tuning, rhos: Array, adapt: Array):

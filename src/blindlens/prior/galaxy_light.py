@@ -14,6 +14,7 @@ FINE = 2  # grid points per pixel and side
 TEXTURE = 48  # points a side of the random fields, periodic over EXTENT disc scale lengths
 EXTENT = 9.0
 KNOTS = 96  # at most
+LEAST_LENGTH = 0.15  # of the waves below
 WAVES = 2  # of the isophotes' distortion, along each axis: 12 and 6 scale lengths long
 
 
@@ -27,7 +28,9 @@ def paint(p: dict, npix: int, psf_fwhm: float) -> Array:
     x, y = grid[None, :] - p["centre"][0], grid[:, None] - p["centre"][1]
     # Isophotes of real galaxies are not ellipses: shift each point by a smooth random field, more outside.
     reach = p["warp"] * (jnp.hypot(x, y) + 0.5 * p["height"])
-    waves_x, waves_y = _waves(x[0] / p["height"]), _waves(y[:, 0] / p["height"])
+    # Small galaxies' waves are not as short as they are: many periods over the stamp would weave a lattice.
+    length = jnp.maximum(p["height"], LEAST_LENGTH)
+    waves_x, waves_y = _waves(x[0] / length), _waves(y[:, 0] / length)
     x = x + reach * (waves_y @ p["waves"][0] @ waves_x.T)
     y = y + reach * (waves_y @ p["waves"][1] @ waves_x.T)
     x, y = _turn(x, y, p["angle"])
