@@ -51,3 +51,9 @@ def test_fixed_and_short_draws():
     broken = autoregressive(0.0, 2, 50)
     broken[0, 3] = np.nan
     assert "r_hat" in convergence_warnings({"q": broken})[0]
+
+
+def test_chains_that_never_moved(recwarn):
+    stuck = np.repeat([[0.0], [1.0]], 8, 1)
+    assert r_hat(stuck) == np.inf and not recwarn.list
+    assert "do not agree" in convergence_warnings({"q": stuck})[0]

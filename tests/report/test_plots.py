@@ -66,6 +66,12 @@ def test_corner_leaves_out_fixed_parameters(tmp_path):
     assert pyplot.get_fignums() == []
 
 
+def test_corner_of_fewer_draws_than_parameters(tmp_path):
+    figure = corner_figure(make_posterior(draws=3))
+    figure.savefig(tmp_path / "corner.png")
+    assert "ein" in texts(figure) and (tmp_path / "corner.png").stat().st_size > 30_000
+
+
 def test_corner_of_a_fixed_lens():
     assert corner_figure(make_posterior(fixed=tuple(TRUTH), draws=4)).axes == []
 

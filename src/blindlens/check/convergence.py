@@ -27,7 +27,10 @@ def _statistic(function, draws: np.ndarray, constant: float) -> float:
         return float("nan")
     if len(draws) == 1:  # the halves of a single chain
         draws = draws[:, : draws.size // 2 * 2].reshape(2, -1)
-    return constant if np.ptp(draws) == 0 else float(function(draws, chain_axis=0, draw_axis=1))
+    if np.ptp(draws) == 0:
+        return constant
+    with np.errstate(divide="ignore", invalid="ignore"):  # chains that never moved have r_hat infinity
+        return float(function(draws, chain_axis=0, draw_axis=1))
 
 
 def convergence_warnings(draws: Mapping[str, np.ndarray]) -> list[str]:

@@ -125,6 +125,8 @@ def corner_figure(posterior: Posterior, truths: dict[str, float] | None = None) 
     marked = [_near(name, (truths or {}).get(name), d) for name, d in free.items()]
     ranges = [_range(d, t) for d, t in zip(free.values(), marked, strict=True)]
     for k, chain in enumerate(np.stack(list(free.values()), -1)):
+        # corner refuses fewer draws than parameters; drawn over one another several times they look the same
+        chain = np.tile(chain, (len(free) // len(chain) + 1, 1))
         corner.corner(
             chain,
             fig=figure,
