@@ -51,16 +51,18 @@ class Problem(eqx.Module):
         basis: (n*n, r), x0: (n, n), both in model units. b: (N,), H: (N, r + k).
         """
         p = self.params(eta)
-        f = p.get("flux_scale", 1.0)
-        lensed = self.operator(p)
-        pedestal = f * lensed.images(self.scale * x0.reshape(-1, 1) + self.offset)[..., 0]
-        # divided by the noise as they come out of the operator: a pass over all of them less
-        weighted = eqx.tree_at(lambda A: A.mask, lensed, self.weight, is_leaf=lambda leaf: leaf is None)
-        H = weighted.images(f * self.scale * basis).reshape(-1, basis.shape[1])
+        # f and the noise are applied to what comes out of the operator, on the way: the sources stay constant, since
+        # differentiating the gathers in them would cost ten times more
+        weight = p.get("flux_scale", 1.0) * self.weight
+        whitened = eqx.tree_at(lambda A: A.mask, self.operator(p), weight, is_leaf=lambda leaf: leaf is None)
+        pedestal = self.scale * x0.reshape(-1, 1) + self.offset
+        columns = whitened.images(jnp.concatenate([self.scale * basis, pedestal], 1))
+        columns = columns.reshape(-1, basis.shape[1] + 1)
+        b, H = (self.weight * self.y).ravel() - columns[:, -1], columns[:, :-1]
         if self.light is not None:
             light = self.light_images(p) * self.weight
             H = jnp.concatenate([H, light.reshape(len(light), -1).T], 1)
-        return (self.weight * (self.y - pedestal)).ravel(), H
+        return b, H
 
     def source_image(self, eta: Array, x: Array) -> Array:
         """f A_l (C x + M) in data units, (ny, nx)."""
