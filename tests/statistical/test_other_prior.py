@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import Hidden
 
+from blindlens.check.convergence import ess, r_hat
 from blindlens.config import RunConfig
 from blindlens.inference import joint
 from blindlens.inference.evidence import Evidence
@@ -52,7 +53,10 @@ def sampled(observation, prior: Denoiser, surrogate: GaussianPrior) -> np.ndarra
     draws = joint.sample(
         jax.random.key(4), full, prior, surrogate, start, CONFIG.chains, CONFIG.draws, stage, Store(None, ""), progress
     )
-    return np.concatenate([np.asarray(draws.eta), np.asarray(draws.x).mean((2, 3))[..., None]], -1).reshape(-1, 8)
+    values = np.concatenate([np.asarray(draws.eta), np.asarray(draws.x).mean((2, 3))[..., None]], -1)
+    for name, statistic in (("r_hat", r_hat), ("ess", ess)):
+        print(name, np.round([statistic(values[..., k]) for k in range(8)], 2))
+    return values.reshape(-1, 8)
 
 
 def exact(observation, prior: GaussianPrior) -> np.ndarray:
