@@ -20,7 +20,9 @@ import numpy as np
 import torch
 
 from blindlens.config import SplitGibbsConfig
+from blindlens.devices import prepare_jax
 from blindlens.inference.evidence import Evidence
+from blindlens.inference.parallel import spread
 from blindlens.inference.problem import Problem
 from blindlens.inference.split_gibbs import Chain, SplitGibbs, Tuning
 from blindlens.lens.mass import LensModel
@@ -101,7 +103,12 @@ def with_blindlens(psf, method):
         lambda theta, x, v: family(named(theta)).T @ v,
         jax.grad(misfit),
     )
-    return *(jax.jit(jax.vmap(f)) for f in functions), sweep_of(family)
+
+    def of_chains(f):
+        """Chains side by side on the devices, one a core, one after the other on each: as the samplers have them."""
+        return jax.jit(lambda *items: spread(lambda _, item: f(*item), (), items))
+
+    return *(of_chains(f) for f in functions), sweep_of(family)
 
 
 def sweep_of(family):
@@ -138,6 +145,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=10)
     arguments = parser.parse_args()
     chains = arguments.chains
+    prepare_jax()
 
     line = np.exp(-4 * np.log(2) * (np.arange(-4, 5) * SCALE / 0.375) ** 2)
     psf = np.outer(line, line) / line.sum() ** 2
@@ -171,8 +179,9 @@ def main():
         out = jax.block_until_ready(out)
         return np.asarray(out if k < 3 else out[0])
 
-    print(f"{chains} chains; torch {torch.__version__} with {torch.get_num_threads()} threads, caustics "
-          f"{caustics.__version__}, jax {jax.__version__} on {jax.devices()[0].platform}")  # fmt: skip
+    print(f"{chains} chains on {jax.local_device_count()} devices; torch {torch.__version__} with "
+          f"{torch.get_num_threads()} threads, caustics {caustics.__version__}"
+          f", jax {jax.__version__} on {jax.devices()[0].platform}")  # fmt: skip
     print(f"{'':14} {'blindlens':>11} {'caustics':>11} {'ratio':>7}   first call   agreement   settings")
     border = np.zeros((NPIX, NPIX), bool)
     border[4:-4, 4:-4] = True

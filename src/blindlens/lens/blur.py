@@ -84,7 +84,8 @@ class Blur(eqx.Module):
         (ny, nx, r), (half_y, half_x) = images.shape, self.half
         if images.size < SMALL:
             product = functools.partial(jnp.einsum, "iy,yxr,jx->ijr", precision="highest")
-            blurred = sum(product(column, images, row) for column, row in zip(self.columns, self.rows, strict=True))
+            terms = (product(column, images, row) for column, row in zip(self.columns, self.rows, strict=True))
+            blurred = functools.reduce(jnp.add, terms)
             return blurred if weight is None else blurred * weight[..., None]
         strips = -(-ny // STRIP)
         spare, high = strips * STRIP - ny, STRIP + 2 * half_y
