@@ -32,7 +32,7 @@ CONFIG = RunConfig().replace(
     trim=False,
     chains=4,
     draws=400,
-    initialise={"draws": 200, "starts": 4, "steps": 40, "rank": 8, "most_rank": 40},
+    initialise={"draws": 200, "starts": 4, "steps": 40, "rank": 8, "tail": 1e-9, "most_rank": 64},
     split_gibbs={"warmup": 200, "thin": 4, "source_steps": 8, "diffusion_steps": 64, "least_rho": 1e-3},
 )
 

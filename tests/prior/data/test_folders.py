@@ -10,6 +10,14 @@ from blindlens.prior.data import open_images
 from blindlens.prior.data.stamps import stamp
 
 
+@pytest.fixture
+def tng(tmp_path):
+    """A folder of four idealized images: two views and two snapshots of subhalo 7, one view of 12."""
+    for name in ("072-7_v0", "072-7_v1", "091-7_v0", "072-12_v3"):
+        idealized(tmp_path / "tng" / name[:3] / f"shalo_{name}_photo.fits", 5 * gaussian((96, 96), 8.0))
+    return tmp_path / "tng"
+
+
 def fits_file(path, data, **cards):
     hdu = fits.PrimaryHDU(data)
     hdu.header.update(cards)
