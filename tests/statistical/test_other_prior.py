@@ -71,7 +71,7 @@ def exact(observation, prior: GaussianPrior) -> np.ndarray:
 def test_the_ratio_of_the_priors_puts_the_surrogate_right():
     true, surrogate = gaussian(1.0), gaussian(2.0)
     x = true.sample(jax.random.key(0), (1,))
-    (made,) = simulate(jax.random.key(2), np.asarray(10 * x), LENS, shape=(14, 14), pixel_scale=0.4, fov=FOV, sigma=2.0)
+    (made,) = simulate(jax.random.key(2), np.asarray(10 * x), LENS, shape=(14, 14), pixel_scale=0.4, fov=FOV, sigma=8.0)
     wanted = exact(made.observation, true)
     sd = wanted.std(0)
 
