@@ -11,7 +11,7 @@ from rich.console import Console
 from . import __version__, cli_prior
 from .config import RunConfig
 from .devices import prepare_jax
-from .errors import BlindlensError
+from .errors import BlindlensError, Interrupted
 from .observation import Observation
 from .progress import Progress
 from .storage import atomic_write, write_text
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 app = App(name="blindlens", version=__version__, help="Joint posteriors of lens and source from one image.")
 app.command(cli_prior.prior_app)
 app.command(cli_prior.train)
-
-
-class Interrupted(Exception):
-    """Ctrl-C during a run whose finished part is kept."""
 
 
 @app.command

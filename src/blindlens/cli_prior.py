@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from .devices import prepare_jax
-from .errors import BlindlensError
+from .errors import BlindlensError, Interrupted
 from .progress import Progress
 from .storage import atomic_write, write_text
 
@@ -62,6 +62,8 @@ def train(
     config = config.replace(**{key: value for key, value in given.items() if value is not None})
     try:
         run(config, out, Progress(Console(stderr=True)), devices)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted: what is done is kept in {out}; the same command goes on") from None
     finally:
         if (out / "losses.csv").exists():
             with atomic_write(out / "losses.png") as temporary:
@@ -123,7 +125,8 @@ def check(
     name
         A prior's name in the package, or a path.
     data
-        Images, as for `train`; those that a training run would keep back are held against the rest.
+        Images, as for `train`: those that the prior's own training kept back are held against the rest; of a prior that
+        does not say, as many as `size` needs.
     factor
         On the images' brightness, to bring them to the prior's unit.
     against
@@ -140,14 +143,20 @@ def check(
 
     from .check.prior_quality import PAPER, SMALL, check_prior, draw
     from .prior import load_prior
+    from .prior.checkpoint import load_arrays, locate
     from .prior.data import open_images, prepared, split
     from .report.prior_plots import appearance_figure, contact_sheet, denoising_figure
     from .report.prior_words import prior_words
 
     prior, config = load_prior(name), {"paper": PAPER, "small": SMALL}[size]
+    trained = load_arrays(locate(name))[1].get("about", {}).get("train")
     progress = Progress(Console(stderr=True))
     images = prepared(open_images(data, prior.n), out / "images", progress)
-    kept, held_out = split(images, min(0.5, 1.1 * config.samples / len(images)), seed)
+    if trained is None:
+        share, split_seed = min(0.5, 1.1 * config.samples / len(images)), seed
+    else:
+        share, split_seed = trained["data"]["validation"], trained["seed"]
+    kept, held_out = split(images, share, split_seed)
     training, unseen = ((images.read(k) * factor - prior.offset) / prior.scale for k in (kept, held_out))
     key = jax.random.key(seed)
     drawn = draw(prior, key, config.samples, config.batch, progress)
@@ -191,7 +200,6 @@ def import_(
     n: Annotated[int, Parameter(name="--n")] = 64,
     scale: float,
     offset: float,
-    sd: float = 1.0,
     out: Path,
 ) -> None:
     """Import a network trained with score_models (needs PyTorch) as a prior.
@@ -206,8 +214,6 @@ def import_(
         C of s = C x + M, the surface brightness of x = 1.
     offset
         M.
-    sd
-        Standard deviation of the pixels of x.
     out
         The prior's file, .safetensors; its stem becomes the prior's name.
     """
@@ -216,5 +222,5 @@ def import_(
     from .prior.score import Span
 
     network, facts = import_score_models(checkpoint)
-    span = Span(sd, facts["sigma_min"], facts["sigma_max"])
+    span = Span(1.0, facts["sigma_min"], facts["sigma_max"])  # "ve" does not depend on the pixels' sd
     ScorePrior(network, span, "ve", scale, offset, n, out.stem).save(out, {"imported": str(facts["checkpoint"])})

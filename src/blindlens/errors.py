@@ -1,5 +1,9 @@
-"""The one exception for what a user can mend."""
+"""What ends a command without a traceback."""
 
 
 class BlindlensError(ValueError):
     """One sentence that says what is wrong with the input and what to do; the command line exits with 2."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C during a run whose finished part is kept."""

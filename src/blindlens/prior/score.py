@@ -39,6 +39,21 @@ def ve(network: Any, x: Array, sigma: Array, span: Span) -> Array:
 
 
 PRECONDITIONING = {"edm": edm, "ve": ve}
+"""How a denoiser is made of a network."""
+
+
+def edm_weight(sigma: Array, span: Span) -> Array:
+    """1 / c_out^2 = 1 / sigma^2 + 1 / sd^2: the inverse error of the best linear denoiser of white pixels."""
+    return 1 / sigma**2 + 1 / span.sd**2
+
+
+def ve_weight(sigma: Array, span: Span) -> Array:
+    """1 / sigma^2: the error of D is then that of F against -eps, as score_models trains."""
+    return 1 / sigma**2
+
+
+WEIGHTS = {"edm": edm_weight, "ve": ve_weight}
+"""What |D - x|^2 is multiplied by in training, for the same networks."""
 
 
 class ScorePrior(Denoiser):

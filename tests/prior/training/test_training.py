@@ -7,10 +7,10 @@ import pytest
 
 from blindlens.errors import BlindlensError
 from blindlens.prior import GaussianPrior, load_prior
-from blindlens.prior.score import Span
+from blindlens.prior.score import WEIGHTS, Span
 from blindlens.prior.training import TrainConfig, train
 from blindlens.prior.training.loop import batch_numbers
-from blindlens.prior.training.objective import noise_levels, weight
+from blindlens.prior.training.objective import errors, noise_levels
 
 N = 16
 SMALL = {
@@ -85,7 +85,7 @@ def test_refusals(tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(BlindlensError, match="not a readable blindlens file"):
         train(config(tmp_path, white(), steps=20), tmp_path / "out")
-    with pytest.raises(BlindlensError, match="loss is not finite"):
+    with pytest.raises(BlindlensError, match="weights are not finite"):
         train(config(tmp_path, white(), rate=1e30, clip=1e30, warmup=0), tmp_path / "wild")
     assert not (tmp_path / "wild" / "checkpoint.safetensors").exists()
     with pytest.raises(BlindlensError, match="unknown key 'rat'"):
@@ -133,7 +133,24 @@ def test_the_weight_is_the_inverse_error_of_a_linear_denoiser():
     x = span.sd * rng.normal(size=100_000)
     for sigma in (0.05, 0.5, 5.0):
         D = (x + sigma * rng.normal(size=x.size)) * span.sd**2 / (span.sd**2 + sigma**2)
-        assert abs(float(weight(jnp.asarray(sigma), span)) * np.mean((D - x) ** 2) - 1) < 0.02
+        assert abs(float(WEIGHTS["edm"](jnp.asarray(sigma), span)) * np.mean((D - x) ** 2) - 1) < 0.02
+
+
+def test_the_papers_network_is_trained_on_its_own_loss(tmp_path):
+    """|F + eps|^2 whatever sigma is, F of the network; and a run of it ends with a prior that loads."""
+    small = {"nf": 8, "ch_mult": [1, 2], "num_res_blocks": 1}
+    c = config(tmp_path, white(), network="ncsnpp", network_config=small, steps=2, validate_every=2)
+    prior = train(c, tmp_path / "out")
+    assert load_prior(str(tmp_path / "out" / "small.safetensors")).preconditioning == prior.preconditioning == "ve"
+    x, eps = (jax.random.normal(jax.random.key(k), (3, N, N)) for k in (1, 2))
+    sigma = jnp.array([0.02, 1.0, 9.0])
+    losses = errors(prior, x, sigma, eps, jnp.dtype("float32"))
+    for k in range(3):
+        t = jnp.log(sigma[k] / 0.01) / np.log(1000.0)
+        F = prior.network(x[k] + sigma[k] * eps[k], t)
+        assert abs(float(losses[k]) / float(jnp.mean((F + eps[k]) ** 2)) - 1) < 1e-3
+        # control: with the other weight large noise would count hundreds of times as much
+        assert k < 2 or abs(float(losses[k] * WEIGHTS["edm"](sigma[k], prior.span) * sigma[k] ** 2)) > 50 * losses[k]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A training run: from a configuration to a prior on disk, resumable at any step."""
 
+import functools
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,14 @@ def batch_numbers(numbers: np.ndarray, config: TrainConfig, step: int) -> np.nda
     first = step * config.batch
     out = []
     for epoch in range(first // len(numbers), (first + config.batch - 1) // len(numbers) + 1):
-        order = np.random.default_rng((config.seed, epoch)).permutation(numbers)
         low = max(first - epoch * len(numbers), 0)
-        out.append(order[low : first + config.batch - epoch * len(numbers)])
-    return np.concatenate(out)
+        out.append(_order(config.seed, epoch, len(numbers))[low : first + config.batch - epoch * len(numbers)])
+    return numbers[np.concatenate(out)]
+
+
+@functools.lru_cache(maxsize=2)  # an epoch's order serves all of its steps
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def train(config: TrainConfig, out: Path, progress: Progress | None = None, devices: int | None = None) -> ScorePrior:
@@ -107,6 +112,13 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None, devi
         return advance(state, jax.random.fold_in(key, 2), x, config)
 
     def save(state: State) -> None:
+        # the loss of a step is taken before its update: weights may have gone where no loss has been yet
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((state.loss, eqx.filter(state.prior, eqx.is_array)))]
+        if not all(np.isfinite(leaf).all() for leaf in leaves):
+            raise BlindlensError(
+                f"the loss or the weights are not finite at step {int(state.step)}; take a smaller `rate` in a new "
+                f"folder (the last checkpoint in {out} stays)"
+            )
         write_state(out, state, config)
         state.averages[-1].save(
             out / f"{config.name}.safetensors", {"steps": int(state.step), **described(config, images)}
@@ -125,10 +137,6 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None, devi
                 if (i + 1) % config.validate_every == 0 or last:
                     validate.append(out / "losses.csv", state, progress)
                 if (i + 1) % config.save_every == 0 or last:
-                    if not np.isfinite(float(state.loss)):
-                        raise BlindlensError(
-                            f"the loss is not finite at step {i + 1}; take a smaller `rate` (the last checkpoint stays)"
-                        )
                     save(state)
         except KeyboardInterrupt:
             save(state)

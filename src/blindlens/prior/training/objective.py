@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ..score import PRECONDITIONING, ScorePrior, Span
+from ..score import PRECONDITIONING, WEIGHTS, ScorePrior, Span
 from .config import TrainConfig
 
 MIDDLE = (-0.5, 1.4)
@@ -27,14 +27,9 @@ def noise_levels(key: Array, count: int, span: Span, noise: str) -> Array:
     return jnp.exp(jnp.where(narrow, jnp.clip(centre, low, high), wide))
 
 
-def weight(sigma: Array, span: Span) -> Array:
-    """1 / sigma^2 + 1 / sd^2: the inverse of the error that the best linear denoiser of white pixels makes."""
-    return 1 / sigma**2 + 1 / span.sd**2
-
-
 def errors(prior: ScorePrior, x: Array, sigma: Array, eps: Array, dtype: jnp.dtype) -> Array:
-    """weight(sigma) |D(x + sigma eps, sigma) - x|^2 per pixel, (b,); the network computes in `dtype`."""
-    denoise = PRECONDITIONING[prior.preconditioning]
+    """w(sigma) |D(x + sigma eps, sigma) - x|^2 per pixel, (b,), w of WEIGHTS; the network computes in `dtype`."""
+    denoise, weight = PRECONDITIONING[prior.preconditioning], WEIGHTS[prior.preconditioning]
     network = jax.tree.map(lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf, prior.network)
 
     def one(x, sigma, eps):
