@@ -79,6 +79,23 @@ def test_check_of_the_shipped_gaussian(tmp_path, capsys):
         assert (tmp_path / name).stat().st_size > 100
 
 
+def test_interrupted_training_says_how_to_go_on(trained, tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("blindlens.prior.training.loop.batch_numbers", stop)
+    command = ("train", "--data", trained / "images.npy", "--preset", trained / "tiny.yaml", "--out", tmp_path / "out")
+    with pytest.raises(SystemExit) as ended:
+        run(*command)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ended.value.code == 130 and "the same command goes on" in said and "Traceback" not in said
+    monkeypatch.undo()
+    assert (tmp_path / "out" / "checkpoint.safetensors").exists()
+    with pytest.raises(SystemExit) as ended:
+        run(*command)
+    assert ended.value.code == 0 and (tmp_path / "out" / "tiny.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
