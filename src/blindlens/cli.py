@@ -34,7 +34,7 @@ def infer(
     pixel_scale: float | None = None,
     prior: str | None = None,
     config: str = "default",
-    method: Literal["split_gibbs", "evidence"] | None = None,
+    method: Literal["joint", "evidence"] | None = None,
     source_fov: float | None = None,
     lens_light: Literal["none", "mge"] | None = None,
     draws: int | None = None,

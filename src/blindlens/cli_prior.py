@@ -111,7 +111,7 @@ def sample(name: str, *, n: Annotated[int, Parameter(name="--n")] = 16, seed: in
 def check(
     name: str,
     *,
-    data: str = "procedural:20000:2",
+    data: str | None = None,
     factor: float = 1.0,
     against: list[str] | None = None,
     size: Literal["paper", "small"] = "small",
@@ -126,7 +126,8 @@ def check(
         A prior's name in the package, or a path.
     data
         Images, as for `train`: those that the prior's own training kept back are held against the rest; of a prior that
-        does not say, as many as `size` needs.
+        does not say, as many as `size` needs. By default what the prior was trained on, turned, zoomed and dimmed as in
+        training.
     factor
         On the images' brightness, to bring them to the prior's unit.
     against
@@ -144,21 +145,29 @@ def check(
     from .check.prior_quality import PAPER, SMALL, check_prior, draw
     from .prior import load_prior
     from .prior.checkpoint import load_arrays, locate
-    from .prior.data import open_images, prepared, split
+    from .prior.data import Augmentation, augment_set, open_images, prepared, split
+    from .prior.training import DataConfig, open_data
     from .report.prior_plots import appearance_figure, contact_sheet, denoising_figure
     from .report.prior_words import prior_words
 
     prior, config = load_prior(name), {"paper": PAPER, "small": SMALL}[size]
     trained = load_arrays(locate(name))[1].get("about", {}).get("train")
     progress = Progress(Console(stderr=True))
-    images = prepared(open_images(data, prior.n), out / "images", progress)
+    augmentation = Augmentation(rotation="none", flips=False)
+    if data is None and trained is not None:
+        mixed = DataConfig.from_mapping(trained["data"], f"the header of {name}")
+        images, augmentation = open_data(mixed, out / "images", progress), mixed.augmentation
+    else:
+        images = prepared(open_images(data or "procedural:20000:2", prior.n), out / "images", progress)
     if trained is None:
         share, split_seed = min(0.5, 1.1 * config.samples / len(images)), seed
     else:
         share, split_seed = trained["data"]["validation"], trained["seed"]
-    kept, held_out = split(images, share, split_seed)
-    training, unseen = ((images.read(k) * factor - prior.offset) / prior.scale for k in (kept, held_out))
-    key = jax.random.key(seed)
+    key, turn = jax.random.split(jax.random.key(seed))
+    training, unseen = (
+        (augment_set(k, images.read(numbers) * factor, augmentation) - prior.offset) / prior.scale
+        for k, numbers in zip(jax.random.split(turn), split(images, share, split_seed), strict=True)
+    )
     drawn = draw(prior, key, config.samples, config.batch, progress)
     others = {other.name: other for other in map(load_prior, against or ())}
     result = check_prior(prior, unseen, training, key, config, others, drawn, progress)

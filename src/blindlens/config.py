@@ -1,12 +1,13 @@
 """Every number a run depends on: one frozen model per stage, to and from YAML, with named presets."""
 
 import difflib
+import itertools
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import BlindlensError
 
@@ -87,7 +88,7 @@ class InitialiseConfig(Stage):
 
 
 class SplitGibbsConfig(Stage):
-    """The default joint sampler."""
+    """The joint sampler for Gaussian priors."""
 
     warmup: int = Field(default=64, ge=1, description="sweeps before the first draw")
     thin: int = Field(default=2, ge=1, description="sweeps per draw")
@@ -95,13 +96,31 @@ class SplitGibbsConfig(Stage):
     leaps: int = Field(default=3, ge=1, description="of a Hamiltonian move; one gradient more")
     jumps: int = Field(default=2, ge=1, description="independent lens proposals a sweep, from the mixture of all modes")
     translations: int = Field(default=1, ge=0, description="moves of the source by a whole pixel a sweep")
-    source_steps: int = Field(default=4, ge=0, description="source redraws a sweep, other priors")
-    diffusion_steps: int = Field(default=16, ge=1, description="network calls of x | z, for non-Gaussian priors")
-    least_rho: float = Field(default=0.01, gt=0, description="in model units; what a network can tell; other priors")
-    first_rho: float = Field(default=1.0, gt=0, description="of half the warm-up, falling to the last; other priors")
     bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T): greatest excess noise")
     cg_tolerance: float = Field(default=1e-4, gt=0, description="of z | x, l")
     cg_steps: int = Field(default=100, ge=1, description="of z | x, l, at the most")
+
+
+class RenoiseConfig(Stage):
+    """The joint sampler for priors that are not Gaussian. Noise is in model units."""
+
+    warmup: int = Field(default=12, ge=1, description="sweeps before the first draw")
+    thin: int = Field(default=1, ge=1, description="sweeps per draw")
+    levels: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(1.0, 0.3, 0.1), min_length=1, description="noise at which the lens moves, falling"
+    )
+    end: float = Field(default=0.01, gt=0, description="noise at which the diffusion ends")
+    translations: int = Field(default=2, ge=0, description="moves of the source by a whole pixel a level")
+    climb: int = Field(default=4, ge=1, description="Levenberg-Marquardt steps to the lens's local mode")
+    moves: int = Field(default=2, ge=1, description="Hamiltonian moves of the lens a level")
+    leaps: int = Field(default=6, ge=1, description="of a Hamiltonian move; one gradient more")
+    steps: int = Field(default=4, ge=1, description="of the diffusion from one level to the next, 2 denoisers each")
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if any(a <= b for a, b in itertools.pairwise((*self.levels, self.end))):
+            raise ValueError("levels must fall, and end below the last of them")
+        return self
 
 
 class EvidenceConfig(Stage):
@@ -113,7 +132,9 @@ class EvidenceConfig(Stage):
 class RunConfig(Config):
     """One run of `infer`."""
 
-    method: Literal["split_gibbs", "evidence"] = "split_gibbs"
+    method: Literal["joint", "evidence"] = Field(
+        default="joint", description="joint: split_gibbs for a Gaussian prior, renoise for another; or the exact oracle"
+    )
     prior: str = Field(default="galaxy-gaussian", description="a prior's name in the package, or a path")
     source_fov: float | None = Field(
         default=None, gt=0, description="source field in arcsec; null: chosen from the data"
@@ -127,13 +148,14 @@ class RunConfig(Config):
         description="rays per image pixel and side; auto: a source pixel apart at most, up to 4",
     )
     interpolation: Literal["bilinear", "cubic"] = Field(default="cubic", description="of the source between its pixels")
-    surrogate: str = Field(default="galaxy-gaussian", description="Gaussian that carries the source along")
+    surrogate: str = Field(default="galaxy-gaussian", description="Gaussian for the cold start, if the prior is none")
     draws: int = Field(default=64, ge=1, description="draws per chain")
     chains: int = Field(default=4, ge=1)
     seed: int = Field(default=0, ge=0)
     lens: LensConfig = LensConfig()
     initialise: InitialiseConfig = InitialiseConfig()
     split_gibbs: SplitGibbsConfig = SplitGibbsConfig()
+    renoise: RenoiseConfig = RenoiseConfig()
     evidence: EvidenceConfig = EvidenceConfig()
 
 

@@ -20,7 +20,7 @@ from ..lens.mass import LensModel
 from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
-from .evidence import Evidence, Informed, Mode, climb, informed, laplace, scatter
+from .evidence import Evidence, Informed, Mode, climb, informed, laplace, scatter, sources
 from .parallel import spread
 from .problem import Problem, build_problem
 
@@ -144,6 +144,15 @@ class Start(NamedTuple):
     fov: float
     shape: tuple[int, int]
     informed: Informed
+
+
+def beginnings(keys: Array, full: Evidence, start: Start) -> tuple[Array, Array, Array]:
+    """(eta, x, a) of a chain a key, from the modes in turn: lenses from the Laplace approximation, sources exactly."""
+    modes = start.modes
+    which = np.arange(len(keys)) % len(modes.eta)
+    eta = jax.vmap(lambda k, m, f: m + f @ jax.random.normal(k, m.shape))(keys, modes.eta[which], modes.factor[which])
+    x, a, _ = sources(full, keys, eta)
+    return eta, x, a
 
 
 def seen(evidence: Evidence, modes: Array, threshold: float = 3.0) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from ..progress import Progress
 from ..sampler.kernels import Mixture, State, differential
 from .evidence import Evidence, Mode, log_posterior, sources
 from .initialise import Start, translates
-from .joint import Draws
+from .blocks import Draws
 from .parallel import spread
 from .split_gibbs import translate
 

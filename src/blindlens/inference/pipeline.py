@@ -15,10 +15,10 @@ from ..observation import Observation
 from ..posterior import Posterior
 from ..prior import Denoiser, GaussianPrior, load_prior
 from ..progress import Progress
-from . import joint, oracle
+from . import oracle, renoise_run, split_gibbs_run
+from .blocks import Draws
 from .evidence import Evidence, Informed, Mode
 from .initialise import Start, initialise
-from .joint import Draws
 from .problem import Problem, build_problem
 from .stages import Store, fingerprint
 
@@ -49,7 +49,7 @@ def infer(
     gaussian = prior if isinstance(prior, GaussianPrior) else load_prior(config.surrogate, prior.n)
     assert isinstance(gaussian, GaussianPrior)
     if config.method == "evidence" and prior is not gaussian:
-        raise BlindlensError("--method evidence needs a Gaussian prior; use --method split_gibbs with this one")
+        raise BlindlensError("--method evidence needs a Gaussian prior; use --method joint with this one")
     store = Store(out, fingerprint(observation, prior, lens, config))
     start_key, sample_key = jax.random.split(jax.random.key(config.seed))
 
@@ -63,12 +63,13 @@ def infer(
     part = observation.cropped(start.shape)
     problem = build_problem(part, prior, lens, config, start.fov, observation)
     full = Evidence(problem, start.informed.basis, gaussian.mean)
+    size = (config.chains, config.draws)
     if config.method == "evidence":
-        draws = oracle.sample(sample_key, full, start, config.chains, config.draws, config.evidence.moves, progress)
+        draws = oracle.sample(sample_key, full, start, *size, config.evidence.moves, progress)
+    elif isinstance(prior, GaussianPrior):
+        draws = split_gibbs_run.sample(sample_key, full, prior, start, *size, config.split_gibbs, store, progress)
     else:
-        draws = joint.sample(
-            sample_key, full, prior, gaussian, start, config.chains, config.draws, config.split_gibbs, store, progress
-        )
+        draws = renoise_run.sample(sample_key, full, prior, start, *size, config.renoise, store, progress)
     if not (np.isfinite(draws.eta).all() and np.isfinite(draws.x).all()):
         raise BlindlensError("the sampler broke down (draws that are not finite); check the noise map and the PSF")
     posterior = collect(part, prior, problem, config, start, draws, progress)

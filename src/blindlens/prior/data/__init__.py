@@ -1,6 +1,6 @@
 """Training images for a score prior: one interface, several sources. `open_images(source)` returns Images."""
 
-from .augmentation import Augmentation, augment
+from .augmentation import Augmentation, augment, augment_set
 from .images import Images
 from .mixture import Mixture
 from .normalisation import Normalisation, largest_distance, normalisation
@@ -14,6 +14,7 @@ __all__ = [
     "Mixture",
     "Normalisation",
     "augment",
+    "augment_set",
     "largest_distance",
     "normalisation",
     "open_images",

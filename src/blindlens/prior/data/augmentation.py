@@ -45,6 +45,14 @@ def augment(key: Array, images: Array, augmentation: Augmentation) -> Array:
     return jax.vmap(lambda k, image: _augment_one(k, image, augmentation))(keys, images)
 
 
+def augment_set(key: Array, images: np.ndarray, augmentation: Augmentation, batch: int = 256) -> np.ndarray:
+    """Each of many images changed once, `batch` at a time."""
+    step = jax.jit(augment, static_argnums=2)
+    starts = range(0, len(images), batch)
+    parts = [np.asarray(step(jax.random.fold_in(key, i), images[i : i + batch], augmentation)) for i in starts]
+    return np.concatenate(parts)
+
+
 def _augment_one(key: Array, image: Array, a: Augmentation) -> Array:
     mirror, turn, angle, zoom, flux = jax.random.split(key, 5)
     if a.flips:

@@ -1,0 +1,98 @@
+"""The run of split Gibbs: warm-up, reference Gaussians fitted to it, draws."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ..config import SplitGibbsConfig
+from ..prior import GaussianPrior
+from ..progress import Progress
+from ..sampler.kernels import Mixture
+from .blocks import Draws, Trace, run_blocks
+from .evidence import Evidence
+from .initialise import Start, beginnings, laplace_log_weights
+from .split_gibbs import Chain, SplitGibbs, Tuning, gain_bound
+from .stages import Store
+
+BLOCK = 8
+"""Sweeps between two looks at the clock, and at most this many are lost on Ctrl-C."""
+
+
+class Run(NamedTuple):
+    """What a block of sweeps hands to the next."""
+
+    chains: Chain
+    tuning: Tuning
+    mixture: Mixture
+
+
+def first(keys: Array, full: Evidence, start: Start) -> Run:
+    """One chain a key, from the modes in turn."""
+    modes, K = start.modes, len(keys)
+    which = np.arange(K) % len(modes.eta)
+    eta, x, a = beginnings(keys, full, start)
+    tuning = Tuning(modes.eta[which], modes.factor[which], jnp.full(K, 0.8))
+    return Run(
+        Chain(eta, x, jnp.zeros_like(x), a), tuning, Mixture(modes.eta, modes.factor, laplace_log_weights(modes))
+    )
+
+
+def sample(
+    key: Array,
+    full: Evidence,
+    prior: GaussianPrior,
+    start: Start,
+    chains: int,
+    draws: int,
+    stage: SplitGibbsConfig,
+    store: Store,
+    progress: Progress,
+) -> Draws:
+    """`draws` draws of each of `chains` chains."""
+    chain_key, run_key = jax.random.split(key)
+    keys = jax.vmap(lambda k: jax.random.fold_in(chain_key, k))(jnp.arange(chains))
+    gain = float(gain_bound(full.problem, start.modes.eta[0], prior.n))
+    rho = float(np.sqrt(stage.bias / gain))
+    block = stage.thin * max(1, BLOCK // stage.thin)
+    warm = -(-stage.warmup // block)
+    total = warm + -(-draws * stage.thin // block)
+    rhos = jnp.full(block, rho, jnp.float32)
+
+    def advance(b: int, run: Run, traces: list[Trace]) -> tuple[Run, Trace]:
+        if b in (min(warm, max(1, warm // 2)), min(warm, max(2, 3 * warm // 4))):
+            # the reference follows what the chains have seen, after half of the warm-up and after three quarters:
+            # the rest is for the angle to follow the reference
+            run = refit(run, [t["eta"] for t in traces[b // 2 :]])
+        directions = start.informed
+        sampler = SplitGibbs(full.problem, prior, directions.basis, directions.dual, run.mixture, stage)
+        block_keys = jax.random.split(jax.random.fold_in(run_key, b), chains)
+        now, tuning, trace = sampler.run(block_keys, run.chains, run.tuning, rhos, jnp.asarray(b < warm))
+        chain, info = jax.tree.map(lambda t: np.asarray(t[:, stage.thin - 1 :: stage.thin]), trace)
+        return run._replace(chains=now, tuning=tuning), {
+            "eta": chain.eta,
+            "x": chain.x + chain.nu,
+            "a": chain.a,
+            **info._asdict(),
+        }
+
+    traces = run_blocks(store, first(keys, full, start), total, advance, progress)
+    extra = {"rank": start.informed.basis.shape[1], "rho": rho, "rho_bias": rho**2 * gain}
+    return Draws.of(traces[warm:], draws, extra)
+
+
+def refit(run: Run, history: list[np.ndarray]) -> Run:
+    """Mixture and references fitted to warm-up draws, eta (K, sweeps, d) each.
+
+    The mixture, for jumps, covers all draws. A chain's reference, for Hamiltonian moves, has its own mean and the
+    scatter within chains alone: as long as the chains disagree, what lies between them is no guide to a step.
+    """
+    eta = np.concatenate(history, 1)
+    centre, d = eta.mean(1), eta.shape[2]
+    which = np.asarray(jax.vmap(run.mixture.nearest)(run.chains.eta))
+    around = eta - centre[:, None] + np.asarray(run.mixture.means)[which][:, None]
+    within = run.mixture.fitted(jnp.asarray(around.reshape(-1, d)))
+    tuning = run.tuning._replace(mean=centre, factor=within.factors[which])
+    return jax.tree.map(np.asarray, Run(run.chains, tuning, run.mixture.fitted(jnp.asarray(eta.reshape(-1, d)))))
