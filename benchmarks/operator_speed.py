@@ -123,8 +123,8 @@ def sweep_of(family):
         eta, columns = space.to_normal(dict(zip(ORDER, theta[0], strict=True))), basis.reshape(r, -1).T
         unit = jnp.eye(eta.size)
         mixture = Mixture(eta[None], 1e-3 * unit[None], jnp.zeros(1))
-        tuning = Tuning(eta, 1e-3 * unit, jnp.asarray(0.5), jnp.asarray(0.3))
-        sampler = SplitGibbs(problem, prior, None, columns, columns, mixture, config)
+        tuning = Tuning(eta, 1e-3 * unit, jnp.asarray(0.5))
+        sampler = SplitGibbs(problem, prior, columns, columns, mixture, config)
         chain = Chain(eta, pedestal, jnp.zeros_like(pedestal), jnp.zeros(0))
         out, _ = sampler.sweep(jax.random.key(0), chain, tuning, jnp.asarray(0.01), jnp.asarray(True))
         # a sixth evidence, at the given lens: what is compared with caustics

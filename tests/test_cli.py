@@ -102,7 +102,7 @@ def test_mistakes(tmp_path, capsys, lens_file, calls):
         ([lens_file, "--draws", 0], "draws"),
         ([lens_file, "--draws", "many"], "--draws"),
         ([lens_file, "--drawz", 3], "--drawz"),
-        ([lens_file, "--method", "guess"], "split_gibbs"),
+        ([lens_file, "--method", "guess"], "joint"),
         ([], "requires an argument"),
     ]:
         out = tmp_path / "out"

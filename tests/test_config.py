@@ -51,7 +51,7 @@ def test_frozen():
         ("flux_scale: unknown", "positive number or 'infer'"),
         ("supersampling: 0", "from 1 on, or 'auto'"),
         ("flux_scale: -1", "positive number or 'infer'"),
-        ("method: mcmc", "split_gibbs"),
+        ("method: mcmc", "joint"),
         ("lens: {mass: epl}", "lens.mass"),
         ("!!python/object/apply:os.getcwd []", "not YAML"),
     ],

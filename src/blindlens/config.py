@@ -1,7 +1,6 @@
 """Every number a run depends on: one frozen model per stage, to and from YAML, with named presets."""
 
 import difflib
-import itertools
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -104,12 +103,15 @@ class SplitGibbsConfig(Stage):
 class RenoiseConfig(Stage):
     """The joint sampler for priors that are not Gaussian. Noise is in model units."""
 
-    warmup: int = Field(default=12, ge=1, description="sweeps before the first draw")
+    warmup: int = Field(default=24, ge=1, description="sweeps before the first draw")
     thin: int = Field(default=1, ge=1, description="sweeps per draw")
-    levels: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        default=(1.0, 0.3, 0.1), min_length=1, description="noise at which the lens moves, falling"
-    )
+    first: float = Field(default=1.0, gt=0, description="noise from which a sweep starts at the most")
+    last: float = Field(default=0.1, gt=0, description="least noise at which the lens moves")
+    levels: int = Field(default=3, ge=2, description="noise levels at which it does, spread evenly in their logarithm")
     end: float = Field(default=0.01, gt=0, description="noise at which the diffusion ends")
+    misfit: float = Field(default=0.1, gt=0, description="of the image by the mean source at the first level, see docs")
+    rank: int = Field(default=128, ge=1, description="directions of the source that follow the lens at the most")
+    krylov: int = Field(default=48, ge=0, description="further ones, by what is left of the image")
     translations: int = Field(default=2, ge=0, description="moves of the source by a whole pixel a level")
     climb: int = Field(default=4, ge=1, description="Levenberg-Marquardt steps to the lens's local mode")
     moves: int = Field(default=2, ge=1, description="Hamiltonian moves of the lens a level")
@@ -118,8 +120,8 @@ class RenoiseConfig(Stage):
 
     @model_validator(mode="after")
     def _falling(self) -> Self:
-        if any(a <= b for a, b in itertools.pairwise((*self.levels, self.end))):
-            raise ValueError("levels must fall, and end below the last of them")
+        if not self.first > self.last > self.end:
+            raise ValueError("noise must fall from `first` over `last` to `end`")
         return self
 
 

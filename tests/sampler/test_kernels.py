@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blindlens.sampler.diffusion import reverse_sde
+from blindlens.sampler.diffusion import probability_flow
 from blindlens.sampler.kernels import Mixture, differential, init, jump, metropolis, rotate
 
 D = 3
@@ -80,26 +80,32 @@ def test_rotation_by_a_right_angle_is_independent_of_a_gaussian_past():
     np.testing.assert_allclose(new.position.mean(0), 0, atol=0.1)
 
 
-def frozen_denoiser(key, denoise, z, rho, steps):
-    """The control: the same ladder with the denoiser held over each step."""
-    ladder = rho * (1e-3 / rho) ** np.linspace(0, 1, steps + 1)
-    for i, (t, s) in enumerate(itertools.pairwise(ladder)):
-        r, eps = (s / t) ** 2, jax.random.normal(jax.random.fold_in(key, i), z.shape)
-        z = (1 - r) * denoise(z, t) + r * z + s * np.sqrt(1 - r) * eps
-    return z
+def test_probability_flow_carries_one_noise_level_to_another():
+    """For x ~ N(m, s^2): x_t - m shrinks by sqrt((s^2 + e^2) / (s^2 + t^2)); second order in the step."""
+    s, m, start, end = 0.3, 0.4, 2.0, 0.01
+    x = jnp.linspace(-3, 3, 16).reshape(4, 4)
+    exact = m + (x - m) * np.sqrt((s**2 + end**2) / (s**2 + start**2))
 
+    def denoise(x, sigma):
+        return m + (x - m) * s**2 / (s**2 + sigma**2)
 
-def test_reverse_diffusion_draws_x_given_z():
-    """For x ~ N(0, s^2) the law of x | z is known."""
-    s, rho, z = 1.5, 0.8, jnp.full((300, 300), 0.9)
-    denoise = lambda x, sigma: x * s**2 / (s**2 + sigma**2)  # noqa: E731
-    mean, sd = 0.9 * s**2 / (s**2 + rho**2), s * rho / np.sqrt(s**2 + rho**2)
-    key = jax.random.key(0)
-    error = {n: float(reverse_sde(key, denoise, z, jnp.asarray(rho), n).std() / sd - 1) for n in (16, 32, 128)}
-    assert abs(error[128]) < 0.01
-    assert 2.5 < error[16] / error[32] < 5  # second order; 3.2 by the exact recursion of the variance
-    assert abs(float(reverse_sde(key, denoise, z, jnp.asarray(rho), 128).mean()) - mean) < 0.005 * sd + 5 * sd / 300
-    assert abs(float(frozen_denoiser(key, denoise, z, rho, 128).std() / sd - 1)) > 0.03
+    def error(steps):
+        with jax.enable_x64(True):
+            ends = [jnp.asarray(t, jnp.float64) for t in (x, start, end)]
+            return float(np.abs(probability_flow(denoise, *ends, steps) - exact).max())
+
+    assert error(64) < 1e-3
+    assert 3.3 < error(32) / error(64) < 4.7
+
+    # control: with the denoiser frozen over each step the order is one
+    def frozen(steps):
+        y = x
+        for t, u in itertools.pairwise(start * (end / start) ** np.linspace(0, 1, steps + 1)):
+            y = denoise(y, t) + (u / t) * (y - denoise(y, t))
+        return float(np.abs(y - exact).max())
+
+    assert 1.5 < frozen(32) / frozen(64) < 2.5
+    assert frozen(64) > 5 * error(64)
 
 
 def test_the_mixtures_density_is_normalised():

@@ -1,5 +1,5 @@
 """Guided denoisers: a denoiser of the prior and a linear measurement make the denoiser of the posterior."""
 
-from .moment_matching import LocalGaussian, MomentMatching, local_gaussian
+from .moment_matching import LocalGaussian, Measurement, MomentMatching, local_gaussian, moment_matching
 
-__all__ = ["LocalGaussian", "MomentMatching", "local_gaussian"]
+__all__ = ["LocalGaussian", "Measurement", "MomentMatching", "local_gaussian", "moment_matching"]

@@ -11,6 +11,14 @@ from jax import Array
 from ..prior import Denoiser
 
 
+class Measurement(NamedTuple):
+    """y = A x + N(0, I). A: one image (n, n) to an array of y's shape; columns: images (n*n, k) to (y.size, k)."""
+
+    A: Callable[[Array], Array]
+    columns: Callable[[Array], Array]
+    y: Array
+
+
 class LocalGaussian(NamedTuple):
     """p(x | x_t) in k directions: mean D, (n, n), orthonormal columns E, (n*n, k), and variances sigma^2 share, (k,).
 
@@ -31,23 +39,63 @@ class LocalGaussian(NamedTuple):
         return sigma * jnp.sqrt(self.share / (self.share + r * (1 - self.share)))
 
 
-def local_gaussian(denoiser: Denoiser, x_t: Array, sigma: Array, probes: Array) -> LocalGaussian:
-    """The mean D of x | x_t and its covariance C = sigma^2 dD/dx_t (Tweedie's second formula).
+def positive_part(Q: Array, Y: Array) -> tuple[Array, Array]:
+    """Orthonormal directions (m, k) and eigenvalues (k,) of Y (Q^T Y)^-1 Y^T, Nystrom's formula for J with Y = J Q.
 
-    The derivative is taken along the k orthonormal columns of `probes`, Q (n*n, k); with Y = C Q, Nystrom's formula
-    gives C ~ Y (Q^T Y)^-1 Y^T. A network's derivative is neither symmetric nor positive: Q^T Y is made symmetric, and
-    directions are left out in which it is no greater than the most negative of its eigenvalues, which tells its error.
+    Q: orthonormal columns, or zero ones that don't count. A network's derivative J is neither symmetric nor positive:
+    Q^T Y is made symmetric, and directions are left out in which it is no greater than the most negative of its
+    eigenvalues, which tells its error. What is left out has eigenvalue 0; none exceeds 1, as no exact denoiser's does.
     """
-    D, push = jax.linearize(lambda x: denoiser(x, sigma), x_t)
-    Y = jax.lax.map(lambda q: push(q.reshape(x_t.shape)).ravel(), probes.T, batch_size=16).T
-    inner = probes.T @ Y
+    inner = Q.T @ Y
     m, U = jnp.linalg.eigh((inner + inner.T) / 2)
     kept = m > jnp.maximum(1e-5 * m[-1], -m[0])
     B = (Y @ U) * jnp.where(kept, jax.lax.rsqrt(jnp.where(kept, m, 1.0)), 0.0)
     share, V = jnp.linalg.eigh(B.T @ B)
     inside = share > 1e-6 * share[-1]
     directions = (B @ V) * jnp.where(inside, jax.lax.rsqrt(jnp.where(inside, share, 1.0)), 0.0)
-    return LocalGaussian(D, directions, jnp.where(inside, jnp.minimum(share, 1.0), 0.0), sigma)
+    return directions, jnp.where(inside, jnp.minimum(share, 1.0), 0.0)
+
+
+def local_gaussian(
+    denoiser: Denoiser, x_t: Array, sigma: Array, probes: Array, measurement: Measurement, krylov: int
+) -> LocalGaussian:
+    """The mean D of x | x_t and its covariance C = sigma^2 dD/dx_t (Tweedie's second formula) where the data look.
+
+    The derivative is taken along the orthonormal columns of `probes`, (n*n, k), and along `krylov` directions more:
+    those of A^T r, A^T A C A^T r, ..., r being what is left of y - A D with the first k alone. They are the ones by
+    which conjugate gradients would explain it.
+    """
+    D, push = jax.linearize(lambda x: denoiser(x, sigma), x_t)
+    transpose = jax.linear_transpose(measurement.A, jax.ShapeDtypeStruct(x_t.shape, x_t.dtype))
+
+    def J(q: Array) -> Array:
+        return push(q.reshape(x_t.shape)).ravel()
+
+    def towards(r: Array) -> Array:
+        return transpose(r)[0].ravel()
+
+    Y = jax.lax.map(J, probes.T, batch_size=16).T
+    k = probes.shape[1]
+    Q, Y = (jnp.pad(t, ((0, 0), (0, krylov))) for t in (probes, Y))
+    first = LocalGaussian(D, *positive_part(Q[:, :k], Y[:, :k]), sigma)
+    v = towards(measurement.y - measurement.A(explained(first, sigma, D, measurement)))
+
+    def step(carry, i):
+        Q, Y, v = carry
+        for _ in range(2):  # once is not enough in single precision
+            v = v - Q @ (Q.T @ v)
+        q = v / jnp.linalg.norm(v)
+        y = J(q)
+        v = towards(measurement.A((sigma**2 * y).reshape(x_t.shape)))
+        return (Q.at[:, k + i].set(q), Y.at[:, k + i].set(y), v), None
+
+    (Q, Y, _), _ = jax.lax.scan(step, (Q, Y, v), jnp.arange(krylov))
+    return LocalGaussian(D, *positive_part(Q, Y), sigma)
+
+
+def explained(local: LocalGaussian, sigma: Array, D: Array, measurement: Measurement) -> Array:
+    """D + C A^T (A C A^T + I)^-1 (y - A D), C that of `local` at the noise level sigma; (n, n)."""
+    return moment_matching(lambda x, _: D, local, measurement)(D, sigma)
 
 
 class MomentMatching(eqx.Module):
@@ -55,20 +103,27 @@ class MomentMatching(eqx.Module):
 
         D + C A^T (A C A^T + I)^-1 (y - A D)
 
-    exact if the prior is Gaussian and C complete. C is that of `local`, carried to other noise levels. A: an image to
-    an array of y's shape, linear; AE: A applied to local.directions, (y.size, k).
+    exact if the prior is Gaussian and C complete. C is that of `local`, carried to other noise levels. AE: A applied to
+    local.directions, (y.size, k).
     """
 
-    denoiser: Denoiser
+    denoiser: Callable[[Array, Array], Array]
     local: LocalGaussian
-    A: Callable[[Array], Array]
+    measurement: Measurement
     AE: Array
-    y: Array
 
     def __call__(self, x_t: Array, sigma: Array | float) -> Array:
         """x_t: (n, n). Returns (n, n)."""
         D, sd = self.denoiser(x_t, sigma), self.local.sd(sigma)
         H = self.AE * sd
         precision = H.T @ H + jnp.eye(len(sd), dtype=H.dtype)
-        c = jax.scipy.linalg.solve(precision, H.T @ (self.y - self.A(D)).ravel(), assume_a="pos")
+        r = self.measurement.y - self.measurement.A(D)
+        c = jax.scipy.linalg.solve(precision, H.T @ r.ravel(), assume_a="pos")
         return D + (self.local.directions @ (sd * c)).reshape(D.shape)
+
+
+def moment_matching(
+    denoiser: Callable[[Array, Array], Array], local: LocalGaussian, measurement: Measurement
+) -> MomentMatching:
+    """The guided denoiser; applies A to the local directions once."""
+    return MomentMatching(denoiser, local, measurement, measurement.columns(local.directions))

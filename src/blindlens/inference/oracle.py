@@ -15,9 +15,9 @@ from jax import Array
 
 from ..progress import Progress
 from ..sampler.kernels import Mixture, State, differential
+from .blocks import Draws
 from .evidence import Evidence, Mode, log_posterior, sources
 from .initialise import Start, translates
-from .blocks import Draws
 from .parallel import spread
 from .split_gibbs import translate
 

@@ -21,7 +21,7 @@ import numpy as np
 from jax import Array
 
 from ..config import RenoiseConfig
-from ..guidance import LocalGaussian, MomentMatching, local_gaussian
+from ..guidance import LocalGaussian, Measurement, local_gaussian, moment_matching
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
 from ..sampler.kernels import init, metropolis, rotate
@@ -39,14 +39,15 @@ class Chain(NamedTuple):
 
 
 class SweepInfo(NamedTuple):
-    """chi2 per pixel; at each level, (levels,): acceptance of the lens's Hamiltonian moves and of translations, and the
-    number of directions in which the denoiser's derivative is positive beyond its error.
+    """chi2 per pixel; at each level, (levels,): acceptance of the lens's Hamiltonian moves and of translations, number
+    of directions in which the denoiser's derivative is positive beyond its error, chi2 per pixel of E[x | x_t, l, y].
     """
 
     chi2_per_pixel: Array
     acceptance: Array
     translation_acceptance: Array
     directions: Array
+    explained: Array
 
 
 def log_shift_ratio(denoiser: Denoiser, x_t: Array, shift: Array, sigma: Array, nodes: int = 6) -> Array:
@@ -101,10 +102,11 @@ class Renoise(eqx.Module):
         (eta, x_t), info = metropolis(accept_key, new, (eta, x_t), jnp.where(inside, log_ratio, -jnp.inf))
         return eta, x_t, info.accepted & jnp.any(steps != 0)
 
-    def sweep(self, key: Array, chain: Chain, settle: Array) -> tuple[Chain, SweepInfo]:
-        """From x to x; settle: the lens begins each level at its mode (warm-up)."""
-        noise_key, *keys = jax.random.split(key, len(self.stage.levels) + 1)
-        sigmas = jnp.asarray((*self.stage.levels, self.stage.end), chain.x.dtype)
+    def sweep(self, key: Array, chain: Chain, sigmas: Array, settle: Array) -> tuple[Chain, SweepInfo]:
+        """From x to x. sigmas: the levels, falling, and the noise at which the diffusion ends. settle: the lens begins
+        each level at its mode (warm-up).
+        """
+        noise_key, *keys = jax.random.split(key, len(sigmas))
         x_t = chain.x + sigmas[0] * jax.random.normal(noise_key, chain.x.shape, chain.x.dtype)
 
         def level(carry, inputs):
@@ -119,31 +121,34 @@ class Renoise(eqx.Module):
             (eta, x_t), shifted = jax.lax.scan(
                 shift, (chain.eta, x_t), jax.random.split(shift_key, self.stage.translations)
             )
-            local = local_gaussian(self.prior, x_t, now, self.probes)
+            seen = self.measurement(eta, chain.a)
+            local = local_gaussian(self.prior, x_t, now, self.probes, seen, self.stage.krylov)
             eta, a, acceptance = self.lens_step(lens_key, eta, local, settle)
-            guided = self.guided(eta, a, local)
+            guided = moment_matching(self.prior, local, self.measurement(eta, a))
+            explained = self.problem.chi2(eta, guided(x_t, now), a)
             x_t = probability_flow(guided, x_t, now, then, self.stage.steps)
-            stats = (acceptance, jnp.mean(shifted), jnp.sum(local.share > 0))
+            stats = (acceptance, jnp.mean(shifted), jnp.sum(local.share > 0), explained)
             return (Chain(eta, guided(x_t, then), a), x_t), stats
 
         (chain, _), stats = jax.lax.scan(level, (chain, x_t), (jnp.stack(keys), sigmas[:-1], sigmas[1:]))
         return chain, SweepInfo(self.problem.chi2(*chain), *stats)
 
-    def guided(self, eta: Array, a: Array, local: LocalGaussian) -> MomentMatching:
-        """The denoiser of x | l, a, y."""
+    def measurement(self, eta: Array, a: Array) -> Measurement:
+        """y~ = A~_l x + noise, for one lens and its light."""
         zero = jnp.zeros((self.prior.n, self.prior.n), self.problem.y.dtype)
-        _, AE = self.problem.system(eta, local.directions, zero)
-        y = self.problem.residual(eta, zero, a)
-        AE = AE[:, : local.share.size]
-        return MomentMatching(self.prior, local, self.problem.whitened(eta), AE, y)
+
+        def columns(images: Array) -> Array:
+            return self.problem.system(eta, images, zero)[1][:, : images.shape[1]]
+
+        return Measurement(self.problem.whitened(eta), columns, self.problem.residual(eta, zero, a))
 
     @eqx.filter_jit
-    def run(self, keys: Array, chains: Chain, settle: Array) -> tuple[Chain, SweepInfo]:
+    def run(self, keys: Array, chains: Chain, sigmas: Array, settle: Array) -> tuple[Chain, SweepInfo]:
         """One sweep of every chain, keys (K,)."""
 
         def one(shared, item):
-            sampler, settle = shared
+            sampler, sigmas, settle = shared
             key, chain = item
-            return sampler.sweep(key, chain, settle)
+            return sampler.sweep(key, chain, sigmas, settle)
 
-        return spread(one, (self, settle), (keys, chains))
+        return spread(one, (self, sigmas, settle), (keys, chains))

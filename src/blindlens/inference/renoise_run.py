@@ -1,5 +1,7 @@
 """The run of `renoise`: from the cold start's Gaussian sources to draws under the prior."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,28 @@ from .evidence import Evidence
 from .initialise import Start, beginnings
 from .renoise import Chain, Renoise
 from .stages import Store
+
+
+class Run(NamedTuple):
+    """What a sweep hands to the next: the chains, and the noise from which sweeps start."""
+
+    chains: Chain
+    first: np.ndarray
+
+
+def ladder(stage: RenoiseConfig, first: float) -> np.ndarray:
+    """The noise levels of a sweep, (levels + 1,)."""
+    return np.append(np.geomspace(first, stage.last, stage.levels), stage.end)
+
+
+def adapted(stage: RenoiseConfig, first: float, explained: np.ndarray) -> float:
+    """The next sweep's first noise level; explained: chi2 of E[x | x_t, l, y], (chains, levels).
+
+    Where p(x | x_t) is the Gaussian of its two moments, that mean explains the image at any level. Where the network's
+    covariance leaves out what the image demands, it does not, and the level is too high.
+    """
+    misfit = float(np.median(explained[:, 0] / explained[:, -1]))
+    return float(np.clip(first * (0.75 if misfit > 1 + stage.misfit else 1.1), 1.2 * stage.last, stage.first))
 
 
 def sample(
@@ -30,16 +54,25 @@ def sample(
     chain_key, run_key = jax.random.split(key)
     keys = jax.vmap(lambda k: jax.random.fold_in(chain_key, k))(jnp.arange(chains))
     # the most informative directions first, whatever the noise level: what they span is what counts
-    probes = jnp.asarray(np.linalg.qr(np.asarray(start.informed.basis, np.float64))[0], jnp.float32)
+    probes = jnp.asarray(np.linalg.qr(np.asarray(start.informed.basis, np.float64)[:, : stage.rank])[0], jnp.float32)
     sampler = Renoise(full.problem, prior, probes, stage)
 
-    def advance(b: int, now: Chain, traces: list[Trace]) -> tuple[Chain, Trace]:
+    def advance(b: int, run: Run, traces: list[Trace]) -> tuple[Run, Trace]:
         block_keys = jax.random.split(jax.random.fold_in(run_key, b), chains)
-        now, info = sampler.run(block_keys, now, jnp.asarray(4 * b < stage.warmup))
+        first, settle = float(run.first), 4 * b < stage.warmup
+        sigmas = jnp.asarray(ladder(stage, first), jnp.float32)
+        now, info = sampler.run(block_keys, run.chains, sigmas, jnp.asarray(settle))
+        if not settle and b < stage.warmup:
+            first = adapted(stage, first, np.asarray(info.explained))
+        trace = now._asdict() | {"chi2_per_pixel": info.chi2_per_pixel, "first": np.full(chains, first)}
+        for name in ("acceptance", "translation_acceptance", "directions", "explained"):
+            for level, values in enumerate(getattr(info, name).T):
+                trace[f"{name}_{level}"] = values
         # a block is a sweep
-        return now, {name: np.asarray(t)[:, None] for name, t in {**now._asdict(), **info._asdict()}.items()}
+        return Run(now, np.asarray(first)), {name: np.asarray(t)[:, None] for name, t in trace.items()}
 
     total = stage.warmup + draws * stage.thin
-    traces = run_blocks(store, Chain(*beginnings(keys, full, start)), total, advance, progress)
-    extra = {"rank": probes.shape[1], "levels": list(stage.levels)}
+    begun = Run(Chain(*beginnings(keys, full, start)), np.asarray(stage.first))
+    traces = run_blocks(store, begun, total, advance, progress)
+    extra = {"rank": probes.shape[1], "levels": ladder(stage, float(traces[-1]["first"][0, 0])).tolist()}
     return Draws.of(traces[stage.warmup + stage.thin - 1 :: stage.thin], draws, extra)
