@@ -1,13 +1,13 @@
 """The default joint sampler with a score prior on simulated lenses: truth, residuals, sharpness, time.
 
-python benchmarks/galaxy_systems.py OUT --systems 8 [--first 0] [--prior galaxy64] [--draws 4]
+python benchmarks/galaxy_systems.py OUT --systems 8 [--first 0] [--prior galaxy64] [--draws 8]
 python benchmarks/galaxy_systems.py OUT --table
 
 The first form runs what OUT does not hold yet (start several at once, of different --first, for several cores); run it
 for two priors to compare them. The second prints the comparison with the truth.
 
 Systems: those of `blindlens simulate --seed 7`, procedural galaxies in the set-up of arXiv:2511.04792; the source's
-field and the brightness's unit are known, all 12 lens parameters and the source are not. The whole image; 4 chains.
+field and the brightness's unit are known, all 12 lens parameters and the source are not. The whole image; 2 chains.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def run(k: int, prior: str, draws: int, out: Path) -> None:
     if (folder / "posterior.nc").is_file():
         return
     made = system(k)
-    config = RunConfig().replace(prior=prior, source_fov=FOV, flux_scale=1.0, draws=draws, trim=False)
+    config = RunConfig().replace(prior=prior, source_fov=FOV, flux_scale=1.0, chains=2, draws=draws, trim=False)
     posterior = infer(made.observation, config=config, out=folder, progress=Progress(Console(stderr=True)))
     posterior.save(folder / "posterior.nc")
     write_text(folder / "truth.json", json.dumps(made.truth))
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--systems", type=int, default=8)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--prior", default="galaxy64")
-    parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     prepare_jax()

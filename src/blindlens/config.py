@@ -106,15 +106,17 @@ class RenoiseConfig(Stage):
     warmup: int = Field(default=24, ge=1, description="sweeps before the first draw")
     thin: int = Field(default=1, ge=1, description="sweeps per draw")
     first: float = Field(default=1.0, gt=0, description="noise from which a sweep starts at the most")
-    last: float = Field(default=0.1, gt=0, description="least noise at which the lens moves")
+    last: float = Field(default=0.07, gt=0, description="least noise at which the lens moves")
     levels: int = Field(default=3, ge=2, description="noise levels at which it does, spread evenly in their logarithm")
     end: float = Field(default=0.01, gt=0, description="noise at which the diffusion ends")
-    misfit: float = Field(default=0.1, gt=0, description="of the image by the mean source at the first level, see docs")
+    misfit: float = Field(
+        default=0.05, gt=0, description="of the image by the mean source at the first level, see docs"
+    )
     rank: int = Field(default=128, ge=1, description="directions of the source that follow the lens at the most")
     krylov: int = Field(default=48, ge=0, description="further ones, by what is left of the image")
     translations: int = Field(default=2, ge=0, description="moves of the source by a whole pixel a level")
-    climb: int = Field(default=4, ge=1, description="Levenberg-Marquardt steps to the lens's local mode")
-    moves: int = Field(default=2, ge=1, description="Hamiltonian moves of the lens a level")
+    climb: int = Field(default=2, ge=1, description="Levenberg-Marquardt steps to the lens's local mode")
+    moves: int = Field(default=1, ge=1, description="Hamiltonian moves of the lens a level")
     leaps: int = Field(default=6, ge=1, description="of a Hamiltonian move; one gradient more")
     steps: int = Field(default=4, ge=1, description="of the diffusion from one level to the next, 2 denoisers each")
 

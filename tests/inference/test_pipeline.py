@@ -5,8 +5,10 @@ from contextlib import contextmanager
 import jax
 import numpy as np
 import pytest
+from conftest import Hidden
 
 from blindlens.config import RunConfig
+from blindlens.errors import BlindlensError
 from blindlens.inference.pipeline import infer
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import simulate
@@ -21,6 +23,7 @@ CONFIG = RunConfig().replace(
     draws=16,
     initialise={"draws": 100, "starts": 3, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40},
     split_gibbs={"warmup": 8, "thin": 1},
+    renoise={"warmup": 4, "rank": 40, "krylov": 4, "steps": 2, "leaps": 3},
 )
 
 
@@ -85,3 +88,23 @@ def test_sampler_and_oracle_see_the_same_lens(system):
         assert 0.6 < posterior.summary()["chi2_per_pixel"] < 1.4
         assert posterior.source.shape == (2, 64, 8, 8)
     assert np.isfinite(exact.attrs["log_evidence"])
+
+
+def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(system, tmp_path, monkeypatch):
+    made, gaussian = system
+    prior = Hidden(gaussian)
+    monkeypatch.setattr("blindlens.inference.pipeline.load_prior", lambda name, n: gaussian)
+    config = CONFIG.replace(trim=False)
+    with pytest.raises(KeyboardInterrupt):
+        infer(made.observation, prior, LENS, config, out=tmp_path, progress=interrupting(6))
+    resumed = infer(made.observation, prior, LENS, config, out=tmp_path)
+    whole = infer(made.observation, prior, LENS, config)
+    np.testing.assert_array_equal(resumed.source.values, whole.source.values)
+    np.testing.assert_array_equal(resumed.lens["Rein"].values, whole.lens["Rein"].values)
+    assert 0.6 < whole.summary()["chi2_per_pixel"] < 1.4
+    Rein = whole.lens["Rein"].values
+    assert abs(made.truth["Rein"] - Rein.mean()) < 4 * Rein.std()
+    assert resumed.attrs["levels"][-1] == config.renoise.end
+    # the method that needs a density says so
+    with pytest.raises(BlindlensError, match="needs a Gaussian prior"):
+        infer(made.observation, prior, LENS, config.replace(method="evidence"))
