@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from conftest import TRUTH, make_posterior
+from conftest import TRUTH, blob, make_posterior
 from matplotlib import pyplot
 
-from blindlens.report.plots import corner_figure, lens_lines, mass_components, report_figure
+from blindlens.report.plots import corner_figure, lens_lines, mass_components, report_figure, sources_in_one_frame
 from blindlens.report.words import symbol, value_with_error
 
 
@@ -83,3 +83,16 @@ def test_words():
     assert value_with_error(1.0, 0.0) == "1 (fixed)"
     assert "10^" not in value_with_error(0.5, 1e-9) and "1.0e-09" in value_with_error(0.5, 1e-9)
     assert symbol("a_4") == "$a_{4}$" and symbol("phi_3") == r"$\varphi_{3}$" and symbol("new") == "new"
+
+
+def test_sources_are_averaged_in_one_frame():
+    """Draws whose fields are moved one way and whose sources the other way are one source on the sky."""
+    posterior = make_posterior(draws=2, chains=1)
+    n, pixel = 48, posterior.attrs["source_fov"] / 48
+    x = blob(n, 2.4, 0.1, -0.2, 0.15)
+    posterior.source.values[0] = [np.roll(x, (1, -2), (0, 1)), np.roll(x, (-1, 2), (0, 1))]
+    for name, steps in (("xs", 2), ("ys", -1)):
+        posterior.lens[name].values[0] = [steps * pixel, -steps * pixel]
+    np.testing.assert_allclose(sources_in_one_frame(posterior), [x, x], atol=1e-6)
+    # control: as they are, they are two
+    assert np.abs(posterior.source.values[0].mean(0) - x).max() > 0.1

@@ -3,6 +3,7 @@
 import corner
 import jax.numpy as jnp
 import numpy as np
+import scipy.ndimage
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import AsinhNorm, Normalize
@@ -53,7 +54,7 @@ def report_figure(posterior: Posterior, warnings: list[str] | None = None) -> Fi
         if column == 0:
             overlay(axes, critical, "white")
 
-    source = posterior.source.values.reshape(-1, *posterior.source.shape[-2:])
+    source = sources_in_one_frame(posterior)
     side = posterior.attrs["source_fov"] / 2
     mean, spread = source.mean(0), source.std(0)
     for column, (title, values, norm, colours) in enumerate(
@@ -97,6 +98,19 @@ def lens_lines(posterior: Posterior) -> tuple[list[np.ndarray], list[np.ndarray]
     half = max(posterior.image("image").shape) * posterior.attrs["pixel_scale"] / 2
     centre = np.array([mean["xs"], mean["ys"]])
     return critical_lines(model, p, half), [line - centre for line in caustics(model, p, half)]
+
+
+def sources_in_one_frame(posterior: Posterior) -> np.ndarray:
+    """The draws' sources (draws, n, n) on the field centred on the mean source position.
+
+    Each draw's own field is centred on its own (xs, ys): averaged as they are, draws that differ in it blur the source
+    or show it twice. Bilinear interpolation.
+    """
+    source = posterior.source.values.reshape(-1, *posterior.source.shape[-2:])
+    pixel = posterior.attrs["source_fov"] / source.shape[-1]
+    away = np.stack([posterior.lens[name].values.ravel() for name in ("ys", "xs")], 1)
+    steps = (away - away.mean(0)) / pixel
+    return np.stack([scipy.ndimage.shift(x, step, order=1) for x, step in zip(source, steps, strict=True)])
 
 
 def mass_components(names: set[str]) -> tuple[str, ...]:
