@@ -28,6 +28,7 @@ from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import System, simulate
 from blindlens.prior.galaxies import galaxies
 from blindlens.progress import Progress
+from blindlens.report.plots import sources_in_one_frame
 from blindlens.storage import write_text
 
 SEED, FOV = 7, 6.24
@@ -59,8 +60,8 @@ def figures(k: int, folder: Path) -> dict[str, float]:
     truth = np.asarray(space.to_normal({name: jax.numpy.asarray(v) for name, v in made.truth.items()}))
     flat = eta.reshape(-1, eta.shape[-1])
     Rein, true = draws["Rein"].ravel(), float(made.truth["Rein"])
-    source = posterior.source.values.reshape(-1, *made.source.shape)
-    # where the truth is bright; its own small scales, above a tenth of the Nyquist frequency each way
+    source = sources_in_one_frame(posterior, (made.truth["xs"], made.truth["ys"]))
+    # waves shorter than ten source pixels
     kx = np.fft.fftfreq(made.source.shape[0])
     fine = np.hypot(kx[:, None], kx[None]) > 0.1
     error = np.abs(np.fft.fft2(source - made.source)[:, fine]) ** 2

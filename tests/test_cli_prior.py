@@ -96,6 +96,27 @@ def test_interrupted_training_says_how_to_go_on(trained, tmp_path, capsys, monke
     assert ended.value.code == 0 and (tmp_path / "out" / "tiny.safetensors").exists()
 
 
+def test_check_against_what_the_prior_was_trained_on(tmp_path, capsys, monkeypatch):
+    images = np.random.default_rng(1).gamma(1.0, size=(1000, 16, 16)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    data = {**TINY["data"], "sources": ["images.npy"], "validation": 0.5}
+    (tmp_path / "mix.yaml").write_text(yaml.safe_dump({**TINY, "data": data}))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run("train", "--preset", "mix.yaml", "--out", "out")
+    assert ended.value.code == 0
+    with pytest.raises(SystemExit) as ended:
+        run("prior", "check", "out/tiny.safetensors", "--out", "check")
+    assert ended.value.code == 0
+    sizes = json.loads((tmp_path / "check" / "check.json").read_text())["images"]
+    assert sizes["held_out"] == 400 and 400 < sizes["training"] < 600
+    (tmp_path / "images.npy").unlink()
+    with pytest.raises(SystemExit) as ended:
+        run("prior", "check", "out/tiny.safetensors", "--out", "again")
+    said = " ".join(capsys.readouterr().err.split())
+    assert ended.value.code == 2 and "give --data, or run where" in said and "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -38,7 +38,7 @@ def train(
     network
         compact, for CPUs, or ncsnpp, the paper's.
     preset
-        A YAML file, or a preset: compact, paper.
+        A YAML file, or a preset: compact, galaxy64, paper.
     name
         Of the prior.
     steps
@@ -127,7 +127,7 @@ def check(
     data
         Images, as for `train`: those that the prior's own training kept back are held against the rest; of a prior that
         does not say, as many as `size` needs. By default what the prior was trained on, turned, zoomed and dimmed as in
-        training.
+        training: sources that its header names by a relative path are looked for in this folder.
     factor
         On the images' brightness, to bring them to the prior's unit.
     against
@@ -156,7 +156,10 @@ def check(
     augmentation = Augmentation(rotation="none", flips=False)
     if data is None and trained is not None:
         mixed = DataConfig.from_mapping(trained["data"], f"the header of {name}")
-        images, augmentation = open_data(mixed, out / "images", progress), mixed.augmentation
+        try:
+            images, augmentation = open_data(mixed, out / "images", progress), mixed.augmentation
+        except BlindlensError as error:
+            raise BlindlensError(f"{error}; give --data, or run where {name}'s own training data are") from None
     else:
         images = prepared(open_images(data or "procedural:20000:2", prior.n), out / "images", progress)
     if trained is None:

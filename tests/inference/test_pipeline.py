@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from conftest import Hidden
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
 from blindlens.inference.pipeline import infer
+from blindlens.inference.stages import fingerprint
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import simulate
 from blindlens.prior import GaussianPrior
@@ -105,6 +107,9 @@ def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(system, tmp_p
     Rein = whole.lens["Rein"].values
     assert abs(made.truth["Rein"] - Rein.mean()) < 4 * Rein.std()
     assert resumed.attrs["levels"][-1] == config.renoise.end
+    # the same name with other weights is another prior, whose run is not resumed
+    other = Hidden(eqx.tree_at(lambda g: g.mean, gaussian, 1.1 * gaussian.mean))
+    assert fingerprint(made.observation, other, LENS, config) != fingerprint(made.observation, prior, LENS, config)
     # the method that needs a density says so
     with pytest.raises(BlindlensError, match="needs a Gaussian prior"):
         infer(made.observation, prior, LENS, config.replace(method="evidence"))

@@ -99,3 +99,13 @@ def test_bad_input(images, says):
 
 def test_empty_stack():
     assert structure(np.zeros((0, 64, 64)))["r50"].shape == (0,)
+
+
+def test_a_source_at_the_corner_is_measured():
+    """The search for the centre of least asymmetry must not leave the image, nor come in again at the other side."""
+    n = 24
+    images = np.zeros((3, n, n))
+    images[0, -2:, -2:] = images[1, :2, :2] = 5.0
+    images[2, -1, 0] = 5.0
+    measured = structure(images + 0.01 * np.random.default_rng(0).random(images.shape))
+    assert np.isfinite(measured["asymmetry"]).all() and (measured["asymmetry"] < 0.4).all()

@@ -78,24 +78,22 @@ def local_gaussian(
     k = probes.shape[1]
     Q, Y = (jnp.pad(t, ((0, 0), (0, krylov))) for t in (probes, Y))
     first = LocalGaussian(D, *positive_part(Q[:, :k], Y[:, :k]), sigma)
-    v = towards(measurement.y - measurement.A(explained(first, sigma, D, measurement)))
+    explained = moment_matching(lambda *_: D, first, measurement)(x_t, sigma)
+    v = towards(measurement.y - measurement.A(explained))
 
     def step(carry, i):
         Q, Y, v = carry
+        length = jnp.linalg.norm(v)
         for _ in range(2):  # once is not enough in single precision
             v = v - Q @ (Q.T @ v)
-        q = v / jnp.linalg.norm(v)
+        # where nothing is left but rounding, there are no more directions
+        q = jnp.where(jnp.linalg.norm(v) > 1e-5 * length, v / jnp.linalg.norm(v), 0.0)
         y = J(q)
         v = towards(measurement.A((sigma**2 * y).reshape(x_t.shape)))
         return (Q.at[:, k + i].set(q), Y.at[:, k + i].set(y), v), None
 
     (Q, Y, _), _ = jax.lax.scan(step, (Q, Y, v), jnp.arange(krylov))
     return LocalGaussian(D, *positive_part(Q, Y), sigma)
-
-
-def explained(local: LocalGaussian, sigma: Array, D: Array, measurement: Measurement) -> Array:
-    """D + C A^T (A C A^T + I)^-1 (y - A D), C that of `local` at the noise level sigma; (n, n)."""
-    return moment_matching(lambda x, _: D, local, measurement)(D, sigma)
 
 
 class MomentMatching(eqx.Module):

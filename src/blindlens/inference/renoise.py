@@ -7,9 +7,9 @@ One sweep, for noise levels s_0 > s_1 > ... > s_m:
 
 Given x_t, the prior on x is p(x | x_t), which the denoiser describes by its mean D and its covariance s^2 dD/dx_t: with
 p(x | x_t) taken to be that Gaussian, y | l, x_t ~ N(A~_l D, A~_l C A~_l^T + I), and the lens moves on the same kind of
-evidence as under a Gaussian prior, the source following it within the galaxies that x_t allows. Every step then leaves
-p(x_t, l | y) as it is; with a Gaussian prior exactly, at any level, with another up to what p(x | x_t) departs from its
-Gaussian, which goes to nothing with s_i.
+evidence as under a Gaussian prior, the source following it within the galaxies that x_t allows. These steps leave
+p(x_t, l | y) as it is with a Gaussian prior at any level, up to the steps of the diffusion; with another up to what
+p(x | x_t) departs from its Gaussian, which goes to nothing with s_i.
 """
 
 from typing import NamedTuple
@@ -127,7 +127,7 @@ class Renoise(eqx.Module):
             guided = moment_matching(self.prior, local, self.measurement(eta, a))
             explained = self.problem.chi2(eta, guided(x_t, now), a)
             x_t = probability_flow(guided, x_t, now, then, self.stage.steps)
-            stats = (acceptance, jnp.mean(shifted), jnp.sum(local.share > 0), explained)
+            stats = (acceptance, jnp.sum(shifted) / max(1, shifted.size), jnp.sum(local.share > 0), explained)
             return (Chain(eta, guided(x_t, then), a), x_t), stats
 
         (chain, _), stats = jax.lax.scan(level, (chain, x_t), (jnp.stack(keys), sigmas[:-1], sigmas[1:]))

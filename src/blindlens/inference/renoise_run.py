@@ -53,7 +53,7 @@ def sample(
     """`draws` draws of each of `chains` chains; full: the problem with the surrogate's directions."""
     chain_key, run_key = jax.random.split(key)
     keys = jax.vmap(lambda k: jax.random.fold_in(chain_key, k))(jnp.arange(chains))
-    # the most informative directions first, whatever the noise level: what they span is what counts
+    # the most informative directions come first, and QR keeps their order
     probes = jnp.asarray(np.linalg.qr(np.asarray(start.informed.basis, np.float64)[:, : stage.rank])[0], jnp.float32)
     sampler = Renoise(full.problem, prior, probes, stage)
 

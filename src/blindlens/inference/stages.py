@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jax import Array
 
@@ -21,7 +22,9 @@ def fingerprint(observation: Observation, prior: Denoiser, lens: LensModel, conf
     """A hash of all that decides the result, so that a run resumes only its own work."""
     described = [__version__, prior.name, lens.mass, repr(lens.space), config.model_dump()]
     digest = hashlib.sha256(json.dumps(described, default=str).encode())
-    for array in (observation.image, observation.noise, observation.psf, observation.mask):
+    # a prior that was trained further keeps its name
+    arrays = [observation.image, observation.noise, observation.psf, observation.mask, *jax.tree.leaves(prior)]
+    for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

@@ -3,7 +3,6 @@
 import abc
 
 import equinox as eqx
-import jax.numpy as jnp
 from jax import Array
 
 
@@ -26,7 +25,3 @@ class Denoiser(eqx.Module):
     @abc.abstractmethod
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draws of x from the prior, (*shape, n, n)."""
-
-    def score(self, x_t: Array, sigma: Array | float) -> Array:
-        """grad log p_sigma(x_t) by Tweedie's formula, (..., n, n)."""
-        return (self(x_t, sigma) - x_t) / jnp.asarray(sigma, x_t.dtype)[..., None, None] ** 2

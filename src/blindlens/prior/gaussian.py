@@ -61,15 +61,6 @@ class GaussianPrior(Denoiser):
         spread = self._coloured(key, (), jnp.sqrt(lam * s2 / (lam + s2)), jnp.sqrt(d2 * s2 / (d2 + s2)))
         return self(x_t, sigma) + spread
 
-    def log_ratio(self, x1: Array, x0: Array) -> Array:
-        """log p(x1) - log p(x0), (...)."""
-
-        def energy(x: Array) -> Array:
-            d = x - self.mean
-            return jnp.sum(d * self._shrink(d, 1 / self.eigenvalues, jnp.asarray(self.delta**-2)), (-2, -1)) / 2
-
-        return energy(x0) - energy(x1)
-
     @staticmethod
     def from_profiles(
         n: int,

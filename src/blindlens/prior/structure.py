@@ -122,7 +122,9 @@ def _least_asymmetry(images, start, aperture):
     m, n, _ = images.shape
     weight = _distance(n, start) <= aperture[:, None, None]
     flux = (np.abs(images) * weight).sum((1, 2))
-    padded = np.pad(images, ((0, 0), (n, n), (n, n)))
+    # turned about a centre at a corner, and that moved by the search's whole reach, a pixel is still within the padding
+    pad = n + sum(steps * size for steps, size in SEARCH)
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad)))
     rows = np.arange(m)[:, None, None]
     here = np.arange(n)
     best, centre = np.full(m, np.inf), start
@@ -130,7 +132,8 @@ def _least_asymmetry(images, start, aperture):
         middle = centre
         for dy, dx in itertools.product(range(-steps, steps + 1), repeat=2):
             c = middle + (dy * size, dx * size)
-            turned = padded[rows, (c[:, 0, None] - here + n)[:, :, None], (c[:, 1, None] - here + n)[:, None, :]]
+            row, column = (c[:, k, None] - here + pad for k in (0, 1))
+            turned = padded[rows, row[:, :, None], column[:, None, :]]
             a = (np.abs(images - turned) * weight).sum((1, 2)) / (2 * flux)
             better = a < best
             best, centre = np.where(better, a, best), np.where(better[:, None], c, centre)

@@ -100,17 +100,17 @@ def lens_lines(posterior: Posterior) -> tuple[list[np.ndarray], list[np.ndarray]
     return critical_lines(model, p, half), [line - centre for line in caustics(model, p, half)]
 
 
-def sources_in_one_frame(posterior: Posterior) -> np.ndarray:
-    """The draws' sources (draws, n, n) on the field centred on the mean source position.
+def sources_in_one_frame(posterior: Posterior, centre: tuple[float, float] | None = None) -> np.ndarray:
+    """The draws' sources (draws, n, n) on the field centred on (xs, ys) = `centre`, by default the mean of the draws'.
 
     Each draw's own field is centred on its own (xs, ys): averaged as they are, draws that differ in it blur the source
     or show it twice. Bilinear interpolation.
     """
     source = posterior.source.values.reshape(-1, *posterior.source.shape[-2:])
     pixel = posterior.attrs["source_fov"] / source.shape[-1]
-    away = np.stack([posterior.lens[name].values.ravel() for name in ("ys", "xs")], 1)
-    steps = (away - away.mean(0)) / pixel
-    return np.stack([scipy.ndimage.shift(x, step, order=1) for x, step in zip(source, steps, strict=True)])
+    position = np.stack([posterior.lens[name].values.ravel() for name in ("xs", "ys")], 1)
+    steps = (position - (position.mean(0) if centre is None else np.array(centre))) / pixel
+    return np.stack([scipy.ndimage.shift(x, step[::-1], order=1) for x, step in zip(source, steps, strict=True)])
 
 
 def mass_components(names: set[str]) -> tuple[str, ...]:
