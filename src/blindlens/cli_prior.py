@@ -167,13 +167,15 @@ def check(
     else:
         share, split_seed = trained["data"]["validation"], trained["seed"]
     key, turn = jax.random.split(jax.random.key(seed))
+    parts = split(images, share, split_seed)
     training, unseen = (
         (augment_set(k, images.read(numbers) * factor, augmentation) - prior.offset) / prior.scale
-        for k, numbers in zip(jax.random.split(turn), split(images, share, split_seed), strict=True)
+        for k, numbers in zip(jax.random.split(turn), parts, strict=True)
     )
+    galaxies = (images.groups()[parts[1]], images.groups()[parts[0]])
     drawn = draw(prior, key, config.samples, config.batch, progress)
     others = {other.name: other for other in map(load_prior, against or ())}
-    result = check_prior(prior, unseen, training, key, config, others, drawn, progress)
+    result = check_prior(prior, unseen, training, key, config, others, drawn, galaxies, progress)
     write_text(out / "check.json", json.dumps(result, indent=2) + "\n")
     write_text(out / "check.md", prior_words(result) + "\n")
     sheet = contact_sheet(drawn, unseen, prior.scale, prior.offset)

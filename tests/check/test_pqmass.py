@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from blindlens.check.pqmass import _chi2, pqmass, squared_distances
+from blindlens.check.pqmass import _chi2, one_each, pqmass, squared_distances
 from blindlens.errors import BlindlensError
 
 
@@ -69,6 +69,22 @@ def test_a_set_that_repeats_the_other_is_too_alike():
     x = white(1, 300)
     result = pqmass(x, x + 0.01 * white(2, 300), 0, **SIZE)
     assert result["p_alike"] == pytest.approx(1 / 41) and result["chi2"] < 0.5 * result["dof"]
+
+
+def test_galaxies_that_occur_several_times():
+    """Repeating galaxies raises chi2, though the distribution is the same; with one image of each it does not."""
+    x = white(1, 500)
+    x[:125] += 1.5
+    seven_times = np.repeat(1.5 + white(2, 60), 7, 0) + 0.1 * white(4, 420)
+    y = np.concatenate([seven_times, white(5, 1260)])
+    names = np.concatenate([np.repeat(np.arange(60), 7), 100 + np.arange(1260)])
+    kept = one_each(names, np.random.default_rng(0))
+    assert len(np.unique(names[kept])) == len(kept)
+    assert (kept < 420).sum() == 60 and abs((kept >= 420).sum() - 180) < 4 * np.sqrt(180 * 6 / 7)
+    size = SIZE | {"regions": 60}
+    once, repeated = pqmass(x, y[kept], 0, **size), pqmass(x, y, 0, **size)
+    assert once["p"] > 0.02 and repeated["p"] == pytest.approx(1 / 41)
+    np.testing.assert_array_equal(one_each(np.arange(9), np.random.default_rng(0)), np.arange(9))
 
 
 def test_sizes_and_what_is_refused():

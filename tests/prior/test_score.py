@@ -59,6 +59,34 @@ def test_draws_follow_the_score():
         assert abs(x.mean()) < 4 * sd / np.sqrt(x.size)
 
 
+class OneBrightness(eqx.Module):
+    """F and G of the exact denoiser of x ~ N(m, m^2/4 1 1^T + 0.01 I), in `edm` with sd 0.5."""
+
+    m: float
+
+    def __call__(self, x, log_noise):
+        sigma = 0.5 * jnp.exp(log_noise)
+        c_in = jax.lax.rsqrt(0.25 + sigma**2)
+        x = x / c_in - self.m
+        along = x.mean() * jnp.ones_like(x)
+        v = N * N * self.m**2 / 4 + 0.01
+        D = self.m + along * v / (v + sigma**2) + (x - along) * 0.01 / (0.01 + sigma**2)
+        return (D - 0.25 * c_in**2 * (x + self.m)) / (sigma * 0.5 * c_in), jnp.zeros_like(x)
+
+
+def test_draws_are_as_bright_as_the_prior(monkeypatch):
+    """Galaxies whose norm is a third of sigma_max: their brightness must survive; control: starting at the noise."""
+    prior = ScorePrior(OneBrightness(5 / 12), SPAN, "edm", 1.0, 0.0, N, "bright")
+
+    def brightness() -> np.ndarray:
+        return np.asarray(prior.sample(jax.random.key(1), (4000,), 20)).mean((1, 2)) * 12 / 5
+
+    means = brightness()
+    assert abs(means.mean() - 1) < 4 * 0.5 / np.sqrt(4000) and abs(means.std() / 0.5 - 1) < 4 / np.sqrt(8000)
+    monkeypatch.setattr("blindlens.prior.score.ROUNDS", 0)
+    assert abs(brightness().mean() - 1) > 10 * 0.5 / np.sqrt(4000)
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_files_hold_the_same_prior(tmp_path, half):
     prior, path = compact(), tmp_path / "small.safetensors"

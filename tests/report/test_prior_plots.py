@@ -52,7 +52,7 @@ def test_appearance_and_denoising(tmp_path):
 
 
 def test_words_are_whole_tables():
-    mass = {"chi2": 104.4, "sd": 13.2, "null_mean": 99.0, "null_sd": None, "p": 0.3, "p_alike": 0.7}
+    mass = {"chi2": 104.4, "sd": 13.2, "null_mean": 99.0, "null_sd": None, "p": 0.3, "p_alike": 0.7, "x": 9, "y": 9}
     row = {"error": 2e-3, "error_se": 1e-4, "claim": 1e-3, "claim_se": 1e-5, "ratio": 2.0, "ratio_se": 0.1}
     built = {"samples": [1.0, 2.0, 3.0], "held_out": None, "ratio": None, "ratio_se": None}
     result = {
@@ -66,7 +66,7 @@ def test_words_are_whole_tables():
         "denoising": {name: [{"sigma": s, **row} for s in (0.01, 0.1)] for name in ("one", "two")},
     }
     words = prior_words(result)
-    assert "| draws and held-out | 104.4 ± 13.2 | – | 0.300 | 0.700 |" in words and "0.77" not in words
+    assert "| draws and held-out, 9 and 9 | 104.4 ± 13.2 | – | 0.300 | 0.700 |" in words and "0.77" not in words
     assert "| r50 | 1 / 2 / 3 | – | – |" in words and "7 draws" in words and "5.1 %" in words and "2.0 %" in words
     lines = denoising_words(result["denoising"]).splitlines()
     assert len(lines) == 4 and {line.count("|") for line in lines} == {6}

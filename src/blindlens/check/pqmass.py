@@ -77,6 +77,18 @@ def pqmass(
     }
 
 
+def one_each(galaxies: Any, rng: np.random.Generator) -> np.ndarray:
+    """Numbers, sorted, of images (k,) of which no two show one galaxy, in the proportions of all; galaxies: names (k,).
+
+    PQMass counts independent images. A galaxy that m images show stays with probability m / max m, in one of them:
+    where a set repeats its galaxies to have them in a larger share, the share is kept.
+    """
+    _, index, times = np.unique(np.asarray(galaxies), return_inverse=True, return_counts=True)
+    order = rng.permutation(len(index))
+    _, first = np.unique(index[order], return_index=True)
+    return np.sort(order[first][rng.random(len(first)) * times.max() < times])
+
+
 def squared_distances(points: np.ndarray) -> np.ndarray:
     """|p_i - p_j|^2 of points (k, d), (k, k) float32; good to about 1e-6 of the largest |p - mean|^2."""
     p = points.astype(np.float32)

@@ -16,7 +16,7 @@ from ..progress import Progress
 from .appearance import brightness_shares, power_ratio, structure_ratio
 from .denoising import denoising_table
 from .memorisation import memorisation
-from .pqmass import pqmass
+from .pqmass import one_each, pqmass
 from .stacks import image_stack
 
 
@@ -57,13 +57,15 @@ def check_prior(
     config: PriorCheckConfig = PAPER,
     others: Mapping[str, Denoiser] | None = None,
     samples: Any = None,
+    galaxies: tuple[Any, Any] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Every check on one prior; the functions that are called say what each number means.
 
     held_out, training: images (k, n, n) in the prior's model units. others: further denoisers by name, set beside the
     prior's in `denoising`. samples: draws from the prior made elsewhere; else `draw(prior, ...)` makes
-    `config.samples` from the key. Which images of either set are used depends on the key alone.
+    `config.samples` from the key. galaxies: names, for the images of held_out and of training, of what they show:
+    PQMass then takes no galaxy twice (`one_each`). Which images of either set are used depends on the key alone.
 
     Returns a dict of `prior`, `config`, `images` (sizes), `pqmass` (samples against `held_out` and `training`, and
     `real`: held-out against training images, what no prior can be expected to beat), `power`, `brightness`,
@@ -83,12 +85,13 @@ def check_prior(
 
     seeds = np.random.SeedSequence([int(word) for word in jax.random.bits(pick_key, (4,))]).spawn(6)
     rng = np.random.default_rng(seeds[0])
-    held_out = held_out[rng.permutation(len(held_out))]
-    some = training[np.sort(rng.choice(len(training), min(config.samples, len(training)), replace=False))]
-    ours, theirs = samples[: config.samples], held_out[: config.samples]
+    names_of = galaxies or tuple(np.arange(len(images)) for images in (held_out, training))
+    sets = zip((held_out, training), names_of, strict=True)
+    apart, some = (images[rng.permutation(one_each(names, rng))[: config.samples]] for images, names in sets)
+    ours, theirs = samples[: config.samples], held_out[rng.permutation(len(held_out))[: config.samples]]
 
     masses = {}
-    pairs = {"held_out": (ours, theirs), "training": (ours, some), "real": (theirs, some)}
+    pairs = {"held_out": (ours, apart), "training": (ours, some), "real": (apart, some)}
     with progress.stage("pqmass", len(pairs) * config.tessellations) as bar:
         for (name, (x, y)), seed in zip(pairs.items(), seeds[1:4], strict=True):
             masses[name] = pqmass(x, y, seed, config.regions, config.tessellations, config.permutations, bar.advance)

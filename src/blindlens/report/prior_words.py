@@ -14,7 +14,8 @@ def prior_words(result: dict[str, Any]) -> str:
             ("PQMass", "chi2 ± sd", "same distribution", "p", "p, too alike"),
             (
                 (
-                    {"real": "held-out and training"}.get(name, f"draws and {name.replace('_', '-')}"),
+                    {"real": "held-out and training"}.get(name, f"draws and {name.replace('_', '-')}")
+                    + f", {m['x']} and {m['y']}",
                     f"{m['chi2']:.1f} ± {m['sd']:.1f}",
                     _pm(m["null_mean"], m["null_sd"], 1),
                     f"{m['p']:.3f}",
