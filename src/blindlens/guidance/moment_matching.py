@@ -40,16 +40,20 @@ class LocalGaussian(NamedTuple):
 
 
 def positive_part(Q: Array, Y: Array) -> tuple[Array, Array]:
-    """Orthonormal directions (m, k) and eigenvalues (k,) of Y (Q^T Y)^-1 Y^T, Nystrom's formula for J with Y = J Q.
+    """Orthonormal directions (m, k) and eigenvalues (k,) of a positive J with Y = J Q in the directions Q.
 
     Q: orthonormal columns, or zero ones that don't count. A network's derivative J is neither symmetric nor positive:
-    Q^T Y is made symmetric, and directions are left out in which it is no greater than the most negative of its
-    eigenvalues, which tells its error. What is left out has eigenvalue 0; none exceeds 1, as no exact denoiser's does.
+    Q^T Y is made symmetric, with eigenvectors U and eigenvalues m. The most negative of m tells the error of all. Where
+    m is greater than that, Nystrom's formula Y U m^-1 U^T Y^T extends it beyond Q; elsewhere the eigenvalue is
+    taken to be as large as its error, in Q U alone: were it 0, nothing that the data say there would be believed,
+    where too wide a prior only lets their noise in until the next level. What lies beyond all these has eigenvalue 0;
+    none exceeds 1, as no exact denoiser's does.
     """
     inner = Q.T @ Y
     m, U = jnp.linalg.eigh((inner + inner.T) / 2)
-    kept = m > jnp.maximum(1e-5 * m[-1], -m[0])
-    B = (Y @ U) * jnp.where(kept, jax.lax.rsqrt(jnp.where(kept, m, 1.0)), 0.0)
+    error = jnp.maximum(1e-5 * m[-1], -m[0])
+    known = m > error
+    B = jnp.where(known, (Y @ U) * jax.lax.rsqrt(jnp.where(known, m, 1.0)), (Q @ U) * jnp.sqrt(error))
     share, V = jnp.linalg.eigh(B.T @ B)
     inside = share > 1e-6 * share[-1]
     directions = (B @ V) * jnp.where(inside, jax.lax.rsqrt(jnp.where(inside, share, 1.0)), 0.0)

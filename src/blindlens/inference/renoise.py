@@ -39,14 +39,13 @@ class Chain(NamedTuple):
 
 
 class SweepInfo(NamedTuple):
-    """chi2 per pixel; at each level, (levels,): acceptance of the lens's Hamiltonian moves and of translations, number
-    of directions in which the denoiser's derivative is positive beyond its error, chi2 per pixel of E[x | x_t, l, y].
+    """chi2 per pixel; at each level, (levels,): acceptance of the lens's Hamiltonian moves, of translations, chi2 per
+    pixel of E[x | x_t, l, y].
     """
 
     chi2_per_pixel: Array
     acceptance: Array
     translation_acceptance: Array
-    directions: Array
     explained: Array
 
 
@@ -127,7 +126,7 @@ class Renoise(eqx.Module):
             guided = moment_matching(self.prior, local, self.measurement(eta, a))
             explained = self.problem.chi2(eta, guided(x_t, now), a)
             x_t = probability_flow(guided, x_t, now, then, self.stage.steps)
-            stats = (acceptance, jnp.sum(shifted) / max(1, shifted.size), jnp.sum(local.share > 0), explained)
+            stats = (acceptance, jnp.sum(shifted) / max(1, shifted.size), explained)
             return (Chain(eta, guided(x_t, then), a), x_t), stats
 
         (chain, _), stats = jax.lax.scan(level, (chain, x_t), (jnp.stack(keys), sigmas[:-1], sigmas[1:]))

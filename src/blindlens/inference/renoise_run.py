@@ -65,7 +65,7 @@ def sample(
         if not settle and b < stage.warmup:
             first = adapted(stage, first, np.asarray(info.explained))
         trace = now._asdict() | {"chi2_per_pixel": info.chi2_per_pixel, "first": np.full(chains, first)}
-        for name in ("acceptance", "translation_acceptance", "directions", "explained"):
+        for name in ("acceptance", "translation_acceptance", "explained"):
             for level, values in enumerate(getattr(info, name).T):
                 trace[f"{name}_{level}"] = values
         # a block is a sweep
