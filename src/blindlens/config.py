@@ -105,7 +105,7 @@ class RenoiseConfig(Stage):
 
     warmup: int = Field(default=12, ge=1, description="sweeps before the first draw")
     thin: int = Field(default=1, ge=1, description="sweeps per draw")
-    first: float = Field(default=1.0, gt=0, description="noise from which a sweep starts at the most")
+    first: float = Field(default=2.0, gt=0, description="noise from which a sweep starts at the most")
     last: float = Field(default=0.1, gt=0, description="least noise at which the lens moves")
     levels: int = Field(default=2, ge=2, description="noise levels at which it does, spread evenly in their logarithm")
     end: float = Field(default=0.01, gt=0, description="noise at which the diffusion ends")

@@ -16,7 +16,7 @@ from .checkpoint import load_arrays
 from .denoiser import Denoiser
 from .networks import NETWORKS
 
-ROUNDS, FALL, DESCENT = 3, 8.0, 6
+ROUNDS, FALL, DESCENT = 3, 8.0, 3
 """How `sample` comes to p_sigma_max: how often down and up again, by which factor, in how many steps."""
 
 
