@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import TRUTH, blob, make_posterior
 from matplotlib import pyplot
 
@@ -96,3 +97,9 @@ def test_sources_are_averaged_in_one_frame():
     np.testing.assert_allclose(sources_in_one_frame(posterior), [x, x], atol=1e-6)
     # control: as they are, they are two
     assert np.abs(posterior.source.values[0].mean(0) - x).max() > 0.1
+    # fields of other widths show the same source larger or smaller
+    widths = np.array([1.1, 0.9]) * posterior.attrs["source_fov"]
+    posterior.tree["posterior"]["source_fov"] = xr.DataArray(widths[None], dims=("chain", "draw"))
+    moved = ((0.1 - 2 * pixel, -0.2 + pixel), (0.1 + 2 * pixel, -0.2 - pixel))
+    posterior.source.values[0] = [blob(n, w, *at, 0.15) for w, at in zip(widths, moved, strict=True)]
+    np.testing.assert_allclose(sources_in_one_frame(posterior), [x, x], atol=0.03)  # bilinear

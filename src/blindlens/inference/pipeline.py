@@ -69,7 +69,8 @@ def infer(
     elif isinstance(prior, GaussianPrior):
         draws = split_gibbs_run.sample(sample_key, full, prior, start, *size, config.split_gibbs, store, progress)
     else:
-        draws = renoise_run.sample(sample_key, full, prior, start, *size, config.renoise, store, progress)
+        problem = problem if config.source_fov else problem.with_free_field(observation)
+        draws = renoise_run.sample(sample_key, full, problem, prior, start, *size, config.renoise, store, progress)
     if not (np.isfinite(draws.eta).all() and np.isfinite(draws.x).all()):
         raise BlindlensError("the sampler broke down (draws that are not finite); check the noise map and the PSF")
     posterior = collect(part, prior, problem, config, start, draws, progress)
@@ -125,7 +126,7 @@ def collect(
         "seed": config.seed,
         "prior": prior.name,
         "config": config.model_dump(mode="json"),
-        "source_fov": start.fov,
+        "source_fov": float(params["source_fov"].mean()) if "source_fov" in params else start.fov,
         "mass": list(problem.operator.lens.mass),
         "modes": len(start.modes.eta),
         "warnings": [],

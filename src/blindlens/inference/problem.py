@@ -86,7 +86,7 @@ class Problem(eqx.Module):
 
         The move keeps volume in (xs, ys), whose prior is uniform.
         """
-        pixel = self.operator.fov / self.operator.n
+        pixel = self.params(eta).get("source_fov", self.operator.fov) / self.operator.n
         inside = jnp.asarray(True)
         for name, steps in (("xs", columns), ("ys", rows)):
             block, start = self.space.block(name)
@@ -96,6 +96,11 @@ class Problem(eqx.Module):
             inside &= (moved > block.low) & (moved < block.high)
             eta = eta.at[start].set(block.to_normal(jnp.clip(moved, block.low, block.high))[0])
         return eta, inside
+
+    def with_free_field(self, reference: Observation) -> "Problem":
+        """The same, with `source_fov` a parameter more; the operator's own field still tells how dense its rays are."""
+        space = self.space + field_space(reference)
+        return Problem(self.operator, self.y, self.weight, space, self.light, self.scale, self.offset)
 
     def whitened(self, eta: Array):
         """x -> f C Sigma^-1/2 A_l x for one image, as a plain function with an exact transpose."""
@@ -128,7 +133,7 @@ def build_problem(
         guess = peak / (prior.scale * 0.5 + prior.offset)
         space = space + ParameterSpace((LogUniform("flux_scale", guess / 30, guess * 30),))
     if fov is None:
-        space = space + ParameterSpace((LogUniform("source_fov", 0.1 * field, 0.8 * field, "arcsec"),))
+        space = space + field_space(reference)
     light = None
     if config.lens_light == "mge":
         light = MultiGaussian.spanning(0.4 * reference.pixel_scale, 0.5 * field, 20, 2 * abs(float(image.max())))
@@ -155,6 +160,12 @@ def build_problem(
     return Problem(
         operator, jnp.asarray(observation.image, f32), weight, space, light, prior.scale * scale, prior.offset * scale
     )
+
+
+def field_space(reference: Observation) -> ParameterSpace:
+    """`source_fov`, log-uniform over what the image can hold."""
+    field = min(reference.shape) * reference.pixel_scale
+    return ParameterSpace((LogUniform("source_fov", 0.1 * field, 0.8 * field, "arcsec"),))
 
 
 def rays(config: RunConfig, pixel_scale: float, source_pixel: float | None) -> tuple[int, int | None]:

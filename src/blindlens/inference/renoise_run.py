@@ -13,6 +13,7 @@ from ..progress import Progress
 from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
 from .initialise import Start, beginnings
+from .problem import Problem
 from .renoise import Chain, Renoise
 from .stages import Store
 
@@ -39,9 +40,19 @@ def adapted(stage: RenoiseConfig, first: float, explained: np.ndarray) -> float:
     return float(np.clip(first * (0.75 if misfit > 1 + stage.misfit else 1.1), 1.2 * stage.last, stage.first))
 
 
+def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem) -> Chain:
+    """A chain a key where the cold start ended; `problem` may have a free field, which begins as the start's."""
+    eta, x, a = beginnings(keys, full, start)
+    p = full.problem.params(eta)
+    if "source_fov" in problem.space.names:
+        p["source_fov"] = jnp.full(len(keys), start.fov)
+    return Chain(problem.space.to_normal(p), x, a)
+
+
 def sample(
     key: Array,
     full: Evidence,
+    problem: Problem,
     prior: Denoiser,
     start: Start,
     chains: int,
@@ -50,12 +61,17 @@ def sample(
     store: Store,
     progress: Progress,
 ) -> Draws:
-    """`draws` draws of each of `chains` chains; full: the problem with the surrogate's directions."""
+    """`draws` draws of each of `chains` chains.
+
+    full: the cold start's problem with the surrogate's directions. problem: what is sampled; with a free field of the
+    source, if that is not given, since what magnifies the source (t, the slope of the mass) else has to magnify the
+    pixels of x too, and these move by no more than the noise of a sweep.
+    """
     chain_key, run_key = jax.random.split(key)
     keys = jax.vmap(lambda k: jax.random.fold_in(chain_key, k))(jnp.arange(chains))
     # the most informative directions come first, and QR keeps their order
     probes = jnp.asarray(np.linalg.qr(np.asarray(start.informed.basis, np.float64)[:, : stage.rank])[0], jnp.float32)
-    sampler = Renoise(full.problem, prior, probes, stage)
+    sampler = Renoise(problem, prior, probes, stage)
 
     def advance(b: int, run: Run, traces: list[Trace]) -> tuple[Run, Trace]:
         block_keys = jax.random.split(jax.random.fold_in(run_key, b), chains)
@@ -72,7 +88,7 @@ def sample(
         return Run(now, np.asarray(first)), {name: np.asarray(t)[:, None] for name, t in trace.items()}
 
     total = stage.warmup + draws * stage.thin
-    begun = Run(Chain(*beginnings(keys, full, start)), np.asarray(stage.first))
+    begun = Run(first_chains(keys, full, start, problem), np.asarray(stage.first))
     traces = run_blocks(store, begun, total, advance, progress)
     extra = {"rank": probes.shape[1], "levels": ladder(stage, float(traces[-1]["first"][0, 0])).tolist()}
     return Draws.of(traces[stage.warmup + stage.thin - 1 :: stage.thin], draws, extra)

@@ -101,16 +101,25 @@ def lens_lines(posterior: Posterior) -> tuple[list[np.ndarray], list[np.ndarray]
 
 
 def sources_in_one_frame(posterior: Posterior, centre: tuple[float, float] | None = None) -> np.ndarray:
-    """The draws' sources (draws, n, n) on the field centred on (xs, ys) = `centre`, by default the mean of the draws'.
+    """The draws' sources (draws, n, n) on one field, `source_fov` of attrs wide and centred on (xs, ys) = `centre`.
 
-    Each draw's own field is centred on its own (xs, ys): averaged as they are, draws that differ in it blur the source
-    or show it twice. Bilinear interpolation.
+    centre: by default the mean of the draws'. Each draw's own field is centred on its own (xs, ys), and has its own
+    width if that was sampled: averaged as they are, draws that differ in it blur the source or show it twice. Bilinear.
     """
     source = posterior.source.values.reshape(-1, *posterior.source.shape[-2:])
-    pixel = posterior.attrs["source_fov"] / source.shape[-1]
-    position = np.stack([posterior.lens[name].values.ravel() for name in ("xs", "ys")], 1)
-    steps = (position - (position.mean(0) if centre is None else np.array(centre))) / pixel
-    return np.stack([scipy.ndimage.shift(x, step[::-1], order=1) for x, step in zip(source, steps, strict=True)])
+    n, side, draws = source.shape[-1], posterior.attrs["source_fov"], posterior.lens
+    position = np.stack([draws[name].values.ravel() for name in ("ys", "xs")], 1)
+    middle = position.mean(0) if centre is None else np.array(centre[::-1])
+    fov = draws["source_fov"].values.ravel() if "source_fov" in draws else np.full(len(source), side)
+    half = (n - 1) / 2
+    return np.stack(
+        [
+            scipy.ndimage.affine_transform(
+                x, np.full(2, side / f), half * (1 - side / f) + (middle - at) * n / f, order=1
+            )
+            for x, at, f in zip(source, position, fov, strict=True)
+        ]
+    )
 
 
 def mass_components(names: set[str]) -> tuple[str, ...]:
