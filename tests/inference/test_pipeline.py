@@ -96,7 +96,7 @@ def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(system, tmp_p
     made, gaussian = system
     prior = Hidden(gaussian)
     monkeypatch.setattr("blindlens.inference.pipeline.load_prior", lambda name, n: gaussian)
-    config = CONFIG.replace(trim=False)
+    config = CONFIG.replace(trim=False, source_fov=None)
     with pytest.raises(KeyboardInterrupt):
         infer(made.observation, prior, LENS, config, out=tmp_path, progress=interrupting(6))
     resumed = infer(made.observation, prior, LENS, config, out=tmp_path)
@@ -107,6 +107,10 @@ def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(system, tmp_p
     Rein = whole.lens["Rein"].values
     assert abs(made.truth["Rein"] - Rein.mean()) < 4 * Rein.std()
     assert resumed.attrs["levels"][-1] == config.renoise.end
+    # nobody gave the field, so it is sampled
+    fov = whole.lens["source_fov"].values
+    assert fov.std() > 0 and abs(fov.mean() - 3.0) < 4 * fov.std()
+    assert whole.attrs["source_fov"] == pytest.approx(fov.mean())
     # the same name with other weights is another prior, whose run is not resumed
     other = Hidden(eqx.tree_at(lambda g: g.mean, gaussian, 1.1 * gaussian.mean))
     assert fingerprint(made.observation, other, LENS, config) != fingerprint(made.observation, prior, LENS, config)
