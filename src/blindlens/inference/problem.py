@@ -98,7 +98,7 @@ class Problem(eqx.Module):
         return eta, inside
 
     def with_free_field(self, reference: Observation) -> "Problem":
-        """The same, with `source_fov` a parameter more; the operator's own field still tells how dense its rays are."""
+        """The same with `source_fov` as a last parameter; rays stay as dense as for the operator's own field."""
         space = self.space + field_space(reference)
         return Problem(self.operator, self.y, self.weight, space, self.light, self.scale, self.offset)
 

@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 
 from ..config import RenoiseConfig
+from ..lens.parameters import LogUniform
 from ..prior import Denoiser
 from ..progress import Progress
 from .blocks import Draws, Trace, run_blocks
@@ -43,10 +44,12 @@ def adapted(stage: RenoiseConfig, first: float, explained: np.ndarray) -> float:
 def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem) -> Chain:
     """A chain a key where the cold start ended; `problem` may have a free field, which begins as the start's."""
     eta, x, a = beginnings(keys, full, start)
-    p = full.problem.params(eta)
     if "source_fov" in problem.space.names:
-        p["source_fov"] = jnp.full(len(keys), start.fov)
-    return Chain(problem.space.to_normal(p), x, a)
+        block, _ = problem.space.block("source_fov")
+        assert isinstance(block, LogUniform)
+        fov = jnp.clip(start.fov, block.low, block.high)  # it was rounded
+        eta = jnp.concatenate([eta, jnp.broadcast_to(block.to_normal(fov), (len(keys), 1)).astype(eta.dtype)], 1)
+    return Chain(eta, x, a)
 
 
 def sample(
