@@ -1,5 +1,30 @@
 """Guided denoisers: a denoiser of the prior and a linear measurement make the denoiser of the posterior."""
 
+from .cla import CLA
+from .dps import DPS
+from .guided import Guidance, Guided
+from .mmps import MMPS
 from .moment_matching import LocalGaussian, Measurement, MomentMatching, local_gaussian, moment_matching
+from .pigdm import PiGDM
+from .solvers import Cholesky, ConjugateGradients, Solver, Spectral
+from .variances import Variance, variance
 
-__all__ = ["LocalGaussian", "Measurement", "MomentMatching", "local_gaussian", "moment_matching"]
+__all__ = [
+    "CLA",
+    "DPS",
+    "MMPS",
+    "Cholesky",
+    "ConjugateGradients",
+    "Guidance",
+    "Guided",
+    "LocalGaussian",
+    "Measurement",
+    "MomentMatching",
+    "PiGDM",
+    "Solver",
+    "Spectral",
+    "Variance",
+    "local_gaussian",
+    "moment_matching",
+    "variance",
+]

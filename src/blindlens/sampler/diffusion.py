@@ -1,10 +1,21 @@
-"""Diffusion backwards: from a noisy image to a less noisy one."""
+"""The probability flow: diffusion backwards without noise."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+
+def flow_step(denoise: Callable[[Array, Array], Array], x: Array, now: Array, then: Array) -> Array:
+    """One step of Heun's method in log sigma, 2 calls."""
+    # dx = (x - D) d log sigma; with D frozen the solution is exact, x' = D + (then/now) (x - D)
+    D = denoise(x, now)
+    r = then / now
+    D_end = denoise(D + r * (x - D), then)
+    # D linear in log sigma between the ends
+    slope = (r - 1) / jnp.log(r)
+    return r * x + (1 - r) * D + (D_end - D) * (1 - slope)
 
 
 def probability_flow(denoise: Callable[[Array, Array], Array], x: Array, start: Array, end: Array, steps: int) -> Array:
@@ -15,14 +26,6 @@ def probability_flow(denoise: Callable[[Array, Array], Array], x: Array, start: 
     ladder = start * (end / start) ** jnp.linspace(0, 1, steps + 1)
 
     def step(x, sigmas):
-        now, then = sigmas
-        # dx = (x - D) d log sigma; with D frozen the solution is exact, x' = D + (then/now) (x - D)
-        D = denoise(x, now)
-        r = then / now
-        D_end = denoise(D + r * (x - D), then)
-        # D linear in log sigma between the ends
-        h = jnp.log(r)
-        slope = (r - 1) / h
-        return r * x + (1 - r) * D + (D_end - D) * (1 - slope), None
+        return flow_step(denoise, x, *sigmas), None
 
     return jax.lax.scan(step, x, (ladder[:-1], ladder[1:]))[0]
