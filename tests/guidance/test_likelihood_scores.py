@@ -37,6 +37,18 @@ class Dense(LinearOperator):
         return self.matrix @ x.ravel()
 
 
+class Wide(Dense):
+    """The same, of 20 x 20 images."""
+
+    @property
+    def in_shape(self):
+        return (20, 20)
+
+    @property
+    def out_shape(self):
+        return (600,)
+
+
 def denoiser(x_t, sigma):
     gain = jnp.asarray(S) @ jnp.linalg.inv(jnp.asarray(S) + sigma**2 * jnp.eye(N * N))
     return (jnp.asarray(MEAN) + gain @ (x_t.ravel() - jnp.asarray(MEAN))).reshape(N, N)
@@ -129,6 +141,25 @@ def test_the_residual_of_an_unfinished_solve_is_reported():
     few, many = (CLA(denoiser, A, jnp.asarray(Y), variance("cla", 10.0), ConjugateGradients(1e-9, k)) for k in (3, 300))
     residuals = [float(g.evaluate(jnp.asarray(X_T), jnp.asarray(3.0)).residual) for g in (few, many)]
     assert residuals[0] > 1e-3 and residuals[1] < 1e-8
+
+
+def test_conjugate_gradients_stopped_early_have_fitted_the_best_determined_part():
+    """In single precision, at the condition of the paper's r^2 at sigma_max, 1e9; control: a few steps have not."""
+    with jax.enable_x64(False):
+        rng = np.random.default_rng(1)
+        U, V = (np.linalg.qr(rng.normal(size=(k, 400)))[0] for k in (600, 400))
+        s, r2, steps = np.geomspace(30, 0.02, 400), 1e6, 60
+        A = Wide(jnp.asarray(U * s @ V.T, jnp.float32))
+        v = jnp.asarray(U @ (s * rng.normal(size=400)), jnp.float32)
+        wanted = V @ (s / (1 + r2 * s**2) * (U.T @ np.asarray(v, np.float64)))
+
+        def missed(value):
+            """In the directions that the data determine best."""
+            off = V[:, :100].T @ (np.asarray(value, np.float64).ravel() - wanted)
+            return np.linalg.norm(off) / np.linalg.norm(V[:, :100].T @ wanted)
+
+        assert missed(ConjugateGradients(1e-9, steps)(A, jnp.float32(r2), v).value) < 0.05
+        assert missed(ConjugateGradients(1e-9, 6)(A, jnp.float32(r2), v).value) > 0.2
 
 
 def test_variances_by_name():

@@ -4,10 +4,10 @@ from .cla import CLA
 from .dps import DPS
 from .guided import Guidance, Guided
 from .mmps import MMPS
-from .moment_matching import LocalGaussian, Measurement, MomentMatching, local_gaussian, moment_matching
+from .moment_matching import LocalGaussian, Measurement, MomentMatching, local_gaussian, moment_matching, prior_gaussian
 from .pigdm import PiGDM
 from .solvers import Cholesky, ConjugateGradients, Solver, Spectral
-from .variances import Variance, variance
+from .variances import RULES, Variance, variance
 
 __all__ = [
     "CLA",
@@ -20,11 +20,13 @@ __all__ = [
     "LocalGaussian",
     "Measurement",
     "MomentMatching",
+    "RULES",
     "PiGDM",
     "Solver",
     "Spectral",
     "Variance",
     "local_gaussian",
     "moment_matching",
+    "prior_gaussian",
     "variance",
 ]

@@ -24,5 +24,5 @@ class CLA(Guided):
 
     def evaluate(self, x_t: Array, sigma: Array) -> Guidance:
         D = self.denoiser(x_t, sigma)
-        u, residual = self.solver(self.A, self.variance(sigma), self.y - self.A.mv(x_t))
-        return Guidance(D + sigma**2 * self.A.T.mv(u), D, residual)
+        back, residual = self.solver(self.A, self.variance(sigma), self.y - self.A.mv(x_t))
+        return Guidance(D + sigma**2 * back, D, residual)

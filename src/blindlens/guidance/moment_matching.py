@@ -60,6 +60,13 @@ def positive_part(Q: Array, Y: Array) -> tuple[Array, Array]:
     return directions, jnp.where(inside, jnp.minimum(share, 1.0), 0.0)
 
 
+def prior_gaussian(denoiser: Callable[[Array, Array], Array], x_t: Array, sigma: Array, probes: Array) -> LocalGaussian:
+    """The mean D of x | x_t and its covariance sigma^2 dD/dx_t along the orthonormal columns of `probes`, (n*n, k)."""
+    D, push = jax.linearize(lambda x: denoiser(x, sigma), x_t)
+    Y = jax.lax.map(lambda q: push(q.reshape(x_t.shape)).ravel(), probes.T, batch_size=16).T
+    return LocalGaussian(D, *positive_part(probes, Y), sigma)
+
+
 def local_gaussian(
     denoiser: Denoiser, x_t: Array, sigma: Array, probes: Array, measurement: Measurement, krylov: int
 ) -> LocalGaussian:

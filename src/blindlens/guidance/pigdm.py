@@ -25,5 +25,5 @@ class PiGDM(Guided):
 
     def evaluate(self, x_t: Array, sigma: Array) -> Guidance:
         D, pull = jax.vjp(lambda x: self.denoiser(x, sigma), x_t)
-        u, residual = self.solver(self.A, self.variance(sigma), self.y - self.A.mv(D))
-        return Guidance(D + sigma**2 * pull(self.A.T.mv(u))[0], D, residual)
+        back, residual = self.solver(self.A, self.variance(sigma), self.y - self.A.mv(D))
+        return Guidance(D + sigma**2 * pull(back)[0], D, residual)

@@ -14,6 +14,7 @@ from ..lens.mass import LensModel
 from ..lens.mge import MultiGaussian
 from ..lens.operator import LensOperator
 from ..lens.parameters import LogUniform, ParameterSpace, Uniform
+from ..linear import LinearOperator, Scaled
 from ..observation import Observation
 from ..prior import Denoiser
 
@@ -50,7 +51,10 @@ class Problem(eqx.Module):
 
         basis: (n*n, r), x0: (n, n), both in model units. b: (N,), H: (N, r + k).
         """
-        p = self.params(eta)
+        return self.system_at(self.params(eta), basis, x0)
+
+    def system_at(self, p: dict[str, Array], basis: Array, x0: Array) -> tuple[Array, Array]:
+        """`system` for parameters in their own units."""
         # f and the noise are applied to what comes out of the operator, on the way: the sources stay constant, since
         # differentiating the gathers in them would cost ten times more
         weight = p.get("flux_scale", 1.0) * self.weight
@@ -101,6 +105,13 @@ class Problem(eqx.Module):
         """The same with `source_fov` as a last parameter; rays stay as dense as for the operator's own field."""
         space = self.space + field_space(reference)
         return Problem(self.operator, self.y, self.weight, space, self.light, self.scale, self.offset)
+
+    def measurement(self, p: dict[str, Array], a: Array) -> tuple[LinearOperator, Array]:
+        """A~_l and y~ with y~ = A~_l x + N(0, I), x in model units: all that guidance sees of a lens."""
+        f, lensed = p.get("flux_scale", 1.0), self.operator(p)
+        pedestal = f * self.offset * lensed.mv(jnp.ones(lensed.in_shape, self.y.dtype))
+        light = jnp.tensordot(a, self.light_images(p), 1)
+        return Scaled(f * self.scale * self.weight, lensed), self.weight * (self.y - pedestal - light)
 
     def whitened(self, eta: Array):
         """x -> f C Sigma^-1/2 A_l x for one image, as a plain function with an exact transpose."""

@@ -1,0 +1,143 @@
+"""The sampler of arXiv:2511.04792 (after GibbsDDRM, Murata et al. 2023, arXiv:2301.12686), in continuous time.
+
+One reverse diffusion draws source and lens together. Each step carries x_t down by a guidance towards y with the lens
+held; within a window of times the lens then walks by Langevin steps on
+
+    log p(l | y, x^_t) = log N(y; A_l x^_t, Sigma) + log p(l),    x^_t = D(x_t),
+
+in its own units, with walls at the ends of its prior. That density takes x^_t for the source: it leaves out how far x
+may lie from it, which `covariance: network` puts back as N(y; A_l x^_t, Sigma + A_l V A_l^T), V = sigma^2 dD/dx_t.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ..config import GibbsDDRMConfig
+from ..guidance import prior_gaussian
+from ..lens.box import Box
+from ..prior import Denoiser
+from ..sampler.langevin import langevin
+from ..sampler.schedule import Schedule
+from ..sampler.sde import SOLVERS
+from .parallel import spread
+from .problem import Problem, condition
+from .source import guide
+
+SNAPSHOTS = 8
+"""Times at which E[x | x_t] is kept."""
+
+
+class Draw(NamedTuple):
+    """A joint draw and how it came about.
+
+    eta: (d,), the lens at the end. x: (n, n), model units. path: (steps, d), the lens after each step, `Box` vectors.
+    snapshots: (SNAPSHOTS, n, n), E[x | x_t] evenly spaced along the path, the last at its end. refused: share of
+    Langevin steps that would have left the prior. residual: relative, the greatest of the linear solves met. finite:
+    whether all of the walk's gradients were.
+    """
+
+    eta: Array
+    x: Array
+    path: Array
+    snapshots: Array
+    refused: Array
+    residual: Array
+    finite: Array
+
+
+class GibbsDDRM(eqx.Module):
+    """The sampler for one problem. probes: (n*n, k), orthonormal directions of V; k = 0 without it."""
+
+    problem: Problem
+    prior: Denoiser
+    probes: Array
+    schedule: Schedule = eqx.field(static=True)
+    stage: GibbsDDRMConfig = eqx.field(static=True)
+
+    @property
+    def box(self) -> Box:
+        return Box(self.problem.space)
+
+    def active(self) -> np.ndarray:
+        """At which of the diffusion's steps the lens moves, (steps,)."""
+        t = np.linspace(1, 0, self.stage.steps + 1)[1:]
+        return (t <= self.stage.window[0]) & (t >= self.stage.window[1])
+
+    def lens_walk(self, key: Array, v: Array, x_t: Array, sigma: Array):
+        """Langevin steps of the lens given x_t."""
+        box, stage = self.box, self.stage
+        if stage.covariance == "network":
+            local = prior_gaussian(self.prior, x_t, sigma, self.probes)
+            x, basis = local.mean, local.directions * local.sd(sigma)
+        else:
+            x, basis = self.prior(x_t, sigma), jnp.zeros((x_t.size, 0), x_t.dtype)
+
+        def log_density(v: Array) -> Array:
+            b, H = self.problem.system_at(box.params(v), basis, x)
+            return condition(b, H)[0] if basis.shape[1] else -jnp.sum(b**2) / 2
+
+        factor = None
+        if stage.precondition:
+            J = jax.jacfwd(lambda v: self.problem.system_at(box.params(v), basis[:, :0], x)[0])(v)
+            low, high = box.ends()
+            # beyond the prior's own width no step is of use
+            lam, U = jnp.linalg.eigh(J.T @ J + jnp.diag(12 / (high - low) ** 2))
+            factor = U * jax.lax.rsqrt(lam)
+        walk = langevin(key, v, log_density, stage.size, stage.walk, box.inside, factor)
+        return walk._replace(position=box.wrapped(walk.position))
+
+    def draw(self, key: Array, eta: Array, a: Array) -> Draw:
+        """One joint draw from the lens eta (d,), light amplitudes a held."""
+        box, stage = self.box, self.stage
+        start, key = jax.random.split(key)
+        n = self.prior.n
+        x_t = self.schedule.sigma_max * jax.random.normal(start, (n, n), self.problem.y.dtype)
+        sigmas = self.schedule.ladder(stage.steps)
+        every = np.unique(np.linspace(0, stage.steps, SNAPSHOTS + 1).astype(int)[1:] - 1)
+
+        def guided_at(v: Array):
+            return guide(stage.guidance, self.prior, *self.problem.measurement(box.params(v), a), self.schedule)
+
+        def step(carry, inputs):
+            x_t, v = carry
+            key, now, then, active = inputs
+
+            def alternate(carry, key):
+                # from the same x_t every time, with the lens of the time before
+                _, v = carry
+                source_key, lens_key = jax.random.split(key)
+                guided = guided_at(v)
+                new = SOLVERS[stage.solver](source_key, guided, x_t, now, then)
+                still = (v, jnp.zeros((), v.dtype), jnp.asarray(True))
+                walk = jax.lax.cond(active, lambda: tuple(self.lens_walk(lens_key, v, new, then)), lambda: still)
+                return (new, walk[0]), walk[1:]
+
+            (x_t, v), (refused, finite) = jax.lax.scan(alternate, (x_t, v), jax.random.split(key, stage.repeats))
+            return (x_t, v), (v, self.prior(x_t, then), jnp.mean(refused), jnp.all(finite))
+
+        v = box.vector(eta)
+        active = jnp.asarray(self.active())
+        inputs = (jax.random.split(key, stage.steps), sigmas[:-1], sigmas[1:], active)
+        (x_t, v), (path, means, refused, finite) = jax.lax.scan(step, (x_t, v), inputs)
+        x = self.prior(x_t, sigmas[-1])
+
+        def solved(sigma: Array) -> Array:
+            return guided_at(v).evaluate(x + sigma * jax.random.normal(start, x.shape), sigma).residual
+
+        residual = jnp.max(jax.lax.map(solved, sigmas[:: max(1, stage.steps // 8)]))
+        share = jnp.sum(refused * active) / jnp.maximum(jnp.sum(active), 1)
+        return Draw(box.normal(v), x, path, means[every], share, residual, jnp.all(finite))
+
+    @eqx.filter_jit
+    def run(self, keys: Array, eta: Array, a: Array) -> Draw:
+        """A draw a key (K,), from eta (K, d) and a (K, k), stacked."""
+
+        def one(sampler, item):
+            return sampler.draw(*item)
+
+        return spread(one, self, (keys, eta, a))

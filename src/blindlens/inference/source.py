@@ -1,0 +1,65 @@
+"""The source alone, for a known lens: guided reverse diffusion, by any guidance."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..config import GuidanceConfig, SourceConfig
+from ..guidance import CLA, DPS, MMPS, ConjugateGradients, Guided, PiGDM, Solver, variance
+from ..linear import LinearOperator
+from ..prior import Denoiser
+from ..sampler.schedule import Schedule
+from ..sampler.sde import diffuse
+from .parallel import spread
+
+
+def guide(
+    stage: GuidanceConfig,
+    prior: Denoiser,
+    A: LinearOperator,
+    y: Array,
+    schedule: Schedule,
+    solver: Solver | None = None,
+) -> Guided:
+    """The configured guidance of a prior towards y = A x + N(0, I). solver: in place of conjugate gradients."""
+    if stage.method == "dps":
+        return DPS(prior, A, y, stage.zeta)
+    if stage.method == "mmps":
+        return MMPS(prior, A, y, stage.cg_tolerance, stage.cg_steps)
+    cls = {"cla": CLA, "pigdm": PiGDM}[stage.method]
+    rule = variance(stage.variance, prior.scale, schedule)
+    return cls(prior, A, y, rule, solver or ConjugateGradients(stage.cg_tolerance, stage.cg_steps))
+
+
+class SourceDraw(NamedTuple):
+    """x: (n, n), model units. residual: of the linear solves, the greatest over a few noise levels of the path."""
+
+    x: Array
+    residual: Array
+
+
+def draw_source(key: Array, guided: Guided, prior: Denoiser, schedule: Schedule, stage: SourceConfig) -> SourceDraw:
+    """One draw of x | l, y: the reverse diffusion from noise alone at sigma_max; what noise is left is taken out."""
+    start, walk, look = jax.random.split(key, 3)
+    x_t = schedule.sigma_max * jax.random.normal(start, (prior.n, prior.n))
+    x = diffuse(walk, guided, x_t, schedule.ladder(stage.steps), stage.solver)
+    x = prior(x, schedule.sigma_min)
+
+    def solved(t: Array) -> Array:
+        sigma = schedule.sigma(t)
+        return guided.evaluate(x + sigma * jax.random.normal(look, x.shape), sigma).residual
+
+    return SourceDraw(x, jnp.max(jax.lax.map(solved, jnp.linspace(0.1, 1.0, 10))))
+
+
+@eqx.filter_jit
+def draw_sources(keys: Array, guided: Guided, prior: Denoiser, schedule: Schedule, stage: SourceConfig) -> SourceDraw:
+    """A draw a key, stacked; on each device `stage.batch` at once. A draw does not depend on the others."""
+
+    def one(shared, key):
+        return draw_source(key, *shared, schedule, stage)
+
+    return spread(one, (guided, prior), keys, batch_size=stage.batch)
