@@ -1,5 +1,7 @@
 """Configuration: round trips, presets, and one sentence for every mistake."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -29,7 +31,17 @@ def test_presets():
     assert RunConfig.load("default") == RunConfig()
     paper, fast = RunConfig.load("paper"), RunConfig.load("fast")
     assert paper.source_fov == 6.24 and paper.flux_scale == 1.0
+    assert (paper.initialise.sersic.starts, paper.initialise.sersic.steps) == (1250, 8000)
     assert fast.split_gibbs.warmup < RunConfig().split_gibbs.warmup
+
+
+def test_a_start_is_a_method_or_a_file(tmp_path):
+    assert RunConfig().initialise.method == "low-rank" and RunConfig().initialise.file is None
+    config = RunConfig().replace(initialise={"method": "modes/lens.yaml"})
+    assert config.initialise.file == Path("modes/lens.yaml")
+    (tmp_path / "run.yaml").write_text(config.to_yaml())
+    assert RunConfig.load(tmp_path / "run.yaml") == config
+    assert RunConfig().replace(initialise={"method": "sersic-adam"}).initialise.file is None
 
 
 def test_frozen():

@@ -34,9 +34,12 @@ def infer(
     pixel_scale: float | None = None,
     prior: str | None = None,
     config: str = "default",
-    method: Literal["joint", "evidence"] | None = None,
+    method: Literal["joint", "gibbsddrm", "evidence"] | None = None,
     source_fov: float | None = None,
     lens_light: Literal["none", "mge"] | None = None,
+    init: str | None = None,
+    lens_params: Path | None = None,
+    guidance: Literal["mmps", "pigdm", "cla", "dps"] | None = None,
     draws: int | None = None,
     seed: int | None = None,
     out: Path | None = None,
@@ -60,11 +63,17 @@ def infer(
     config
         A YAML file, or a preset: default, fast, paper.
     method
-        The joint sampler, or the exact evidence of a Gaussian prior.
+        The joint sampler, that of arXiv:2511.04792 (gibbsddrm), or the exact evidence of a Gaussian prior.
     source_fov
         Side of the source's field in arcsec; by default chosen from the data.
     lens_light
         Model the lens galaxy's own light as a multi-Gaussian expansion.
+    init
+        Where to begin: low-rank (a cold start), sersic-adam (a Sersic source), or a file of lens parameters.
+    lens_params
+        File of a known lens's parameters: the posterior of the source alone is drawn.
+    guidance
+        How the prior is told of the data then.
     draws
         Draws per chain.
     seed
@@ -78,10 +87,18 @@ def infer(
         "method": method,
         "source_fov": source_fov,
         "lens_light": lens_light,
+        "lens_params": lens_params,
         "draws": draws,
         "seed": seed,
     }
     run = RunConfig.load(config).replace(**{key: value for key, value in given.items() if value is not None})
+    if init is not None:
+        run = run.replace(initialise={**run.initialise.model_dump(), "method": init})
+    if guidance is not None:
+        if run.lens_params is None:
+            raise BlindlensError("--guidance is for a known lens: give --lens-params FILE as well")
+        source = run.source.model_dump()
+        run = run.replace(source={**source, "guidance": {**source["guidance"], "method": guidance}})
     observation = Observation.from_fits(image, noise, psf, mask, pixel_scale)
     out = Path(f"{observation.name}-blindlens") if out is None else out
     write_text(out / "config.yaml", run.to_yaml())

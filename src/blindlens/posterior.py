@@ -43,7 +43,8 @@ class Posterior:
 
     Groups: posterior (chain, draw): one variable per parameter and `source` (..., y, x), surface brightness in data
     units on a field of `source_fov` arcsec centred on (xs, ys); sample_stats (chain, draw); observed_data: image;
-    constant_data: noise, psf, mask; model: mean images in data units. Attributes: version, seed, prior, config, ...
+    constant_data: noise, psf, mask; model: mean images in data units; where it was asked for, marginal (source_draw,
+    lens_draw): p(l | y) as a mixture of p(l | y, x) over sources. Attributes: version, seed, prior, config, ...
     """
 
     def __init__(self, tree: xr.DataTree):
@@ -96,6 +97,11 @@ class Posterior:
             **{k: v if isinstance(v, str | int | float) else json.dumps(v) for k, v in attrs.items()},
         }
         return Posterior(tree)
+
+    def add_marginal(self, lens: Mapping[str, np.ndarray]) -> None:
+        """Lenses drawn for each of some sources, (source, lens) each: the group `marginal`."""
+        axes = ("source_draw", "lens_draw")
+        self.tree["marginal"] = xr.DataTree(xr.Dataset({name: (axes, v) for name, v in lens.items()}))
 
     @property
     def lens(self) -> xr.Dataset:

@@ -17,7 +17,7 @@ def denoise(x, sigma):
 
 
 def law(step, sigmas):
-    """Mean and variance that the solver's own recursion makes of p_sigmas[0]: steps are affine in x and in the noise."""
+    """Mean and variance that the solver's own recursion makes of p_sigmas[0]; steps are affine in x and the noise."""
     normal = jax.random.normal
 
     def apply(x, xi, now, then):
@@ -33,9 +33,9 @@ def law(step, sigmas):
         b = apply(zero, zero, now, then)
         return b, apply(zero + 1, zero, now, then) - b, apply(zero, zero + 1, now, then) - b
 
-    b, a, c = jax.vmap(coefficients)(sigmas[:-1], sigmas[1:])
+    steps = jax.vmap(coefficients)(sigmas[:-1], sigmas[1:])
     mean, variance = M, SD**2 + float(sigmas[0]) ** 2
-    for b, a, c in zip(*(np.asarray(t) for t in (b, a, c)), strict=True):
+    for b, a, c in zip(*(np.asarray(t) for t in steps), strict=True):
         mean, variance = a * mean + b, a**2 * variance + c**2
     return mean, variance
 

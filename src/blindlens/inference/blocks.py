@@ -19,7 +19,8 @@ Trace = dict[str, np.ndarray]
 
 class Draws(NamedTuple):
     """eta (chain, draw, d), x (chain, draw, n, n) model units, light amplitudes a (chain, draw, k); statistics (chain,
-    draw) each; extra: plain values worth keeping beside the draws.
+    draw) each; extra: plain values worth keeping beside the draws. marginal: eta (source, lens, d) of p(l | y) as a
+    mixture over sources, if asked for.
     """
 
     eta: Array
@@ -27,6 +28,7 @@ class Draws(NamedTuple):
     a: Array
     stats: dict[str, np.ndarray]
     extra: dict[str, Any]
+    marginal: Array | None = None
 
     @staticmethod
     def of(traces: list[Trace], draws: int, extra: dict[str, Any]) -> "Draws":

@@ -1,12 +1,14 @@
-"""Cold starts: the modes of the lens posterior, from nothing but the image.
+"""The modes of the lens posterior, from which samplers start.
 
-Thousands of lenses from the prior are ranked by their low-rank evidence (the source is the prior's mean plus its
-leading eigen-galaxies, so p(y | l) costs one small solve), on a binned image with the noise inflated; the best climb
-while the noise is annealed to its own size; distinct ends are polished with the full evidence.
+Cold starts have nothing but the image. Thousands of lenses from the prior are ranked by their low-rank evidence (the
+source is the prior's mean plus its leading eigen-galaxies, so p(y | l) costs one small solve), on a binned image with
+the noise inflated; the best climb while the noise is annealed to its own size. Instead, the fit of a Sersic profile or
+a file may say where to begin. Distinct beginnings are polished with the full evidence.
 """
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import equinox as eqx
@@ -15,14 +17,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..config import RunConfig
+from ..config import InitialiseConfig, RunConfig
+from ..errors import BlindlensError
 from ..lens.mass import LensModel
 from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
 from .evidence import Evidence, Informed, Mode, climb, informed, laplace, scatter, sources
+from .given import complete, read_sets
 from .parallel import spread
 from .problem import Problem, build_problem
+from .sersic import SersicFit, sersic_ends, sersic_fit
+
+ANY = 1e30
+"""Nats below the best at which a finite value is never dropped."""
 
 
 def inflated(evidence: Evidence, factor: Array | float) -> Evidence:
@@ -100,33 +108,44 @@ def distinct(eta: np.ndarray, values: np.ndarray, factors: np.ndarray | None, ke
     return np.array(chosen)
 
 
-def find_modes(
-    key: Array,
-    coarse: Evidence,
-    full: Evidence,
-    *,
-    draws: int,
-    starts: int,
-    noise: float,
-    steps: int,
-    rate: float,
-    polish_steps: int,
-    keep: int,
-    within: float,
-    report: Callable[[int], None] = lambda done: None,
-) -> Mode:
-    """The distinct modes found from the prior alone, stacked, best first. `report` hears the work done, of 4 parts."""
-    eta, values = rank_draws(key, coarse, draws, noise)
-    best = jnp.argsort(-jnp.where(jnp.isfinite(values), values, -jnp.inf))[:starts]
-    report(1)
-    eta, values = jax.tree.map(np.asarray, anneal(coarse, eta[best], steps, noise, rate))
-    report(2)
-    first = distinct(eta, values, None, keep, 10 * within)
-    modes = polish(full, jnp.asarray(eta[first]), polish_steps)
-    report(3)
-    last = distinct(modes.eta, modes.log_posterior, modes.factor, keep, within)
-    report(4)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf[last]), modes)
+def low_rank_search(key: Array, coarse: Evidence, stage: InitialiseConfig, report: Callable[[], None]) -> np.ndarray:
+    """Distinct ends, eta (K, d), of the climb from the best of the prior's draws. `report` hears of 2 parts."""
+    eta, values = rank_draws(key, coarse, stage.draws, stage.noise)
+    best = jnp.argsort(-jnp.where(jnp.isfinite(values), values, -jnp.inf))[: stage.starts]
+    report()
+    eta, values = jax.tree.map(np.asarray, anneal(coarse, eta[best], stage.steps, stage.noise, stage.rate))
+    report()
+    return eta[distinct(eta, values, None, stage.keep, 40 * stage.within)]
+
+
+def sersic_search(
+    key: Array, coarse: Evidence, fit: SersicFit, stage: InitialiseConfig, report: Callable[[], None]
+) -> np.ndarray:
+    """Distinct lenses, eta (K, d), behind which a Sersic profile explains the image. `report` hears of 2 parts."""
+    fit_key, rest_key = jax.random.split(key)
+    eta, values = jax.tree.map(np.asarray, sersic_ends(fit_key, fit, stage.sersic))
+    report()
+    # no end is dropped for its value: where the source is no Sersic profile, the value is a poor judge of the lens
+    params = fit.space.from_normal(jnp.asarray(eta[distinct(eta, values, None, stage.keep, ANY)]))
+    names = [name for name in coarse.problem.space.names if name in params]
+    sets = [{name: float(params[name][i]) for name in names} for i in range(len(params["xs"]))]
+    eta, _ = complete(rest_key, coarse, sets, stage.draws)
+    report()
+    return eta
+
+
+def given_starts(
+    key: Array, coarse: Evidence, path: Path, stage: InitialiseConfig, report: Callable[[], None]
+) -> np.ndarray:
+    """The best distinct parameter sets of a file, eta (K, d). `report` hears of 2 parts."""
+    sets = read_sets(path)
+    report()
+    try:
+        eta, values = complete(key, coarse, sets, stage.draws)
+    except BlindlensError as error:
+        raise BlindlensError(f"{path}: {error}") from None
+    report()
+    return eta[distinct(eta, values, None, stage.keep, ANY)]
 
 
 def laplace_log_weights(modes: Mode) -> Array:
@@ -190,7 +209,11 @@ def initialise(
     config: RunConfig,
     progress: Progress,
 ) -> Start:
-    """The modes found from the image alone, the source's field of view, and the part of the image that matters."""
+    """The modes, the source's field of view, and the part of the image that matters.
+
+    `config.initialise.method` says how modes are looked for; all else is common. Raises BlindlensError for a file that
+    cannot be used.
+    """
     stage = config.initialise
     k = max(1, round(max(observation.shape) / stage.pixels))
     if k % 2 == 0 and any(n % 2 for n in observation.shape):
@@ -209,21 +232,21 @@ def initialise(
 
     fov = config.source_fov
     middle_rank = 4 * stage.rank
-    with progress.stage("initialise", 6) as bar:
-        modes = find_modes(
-            key,
-            evidence(binned, prior.basis[:, : stage.rank], fov),
-            evidence(binned, prior.basis[:, :middle_rank], fov),
-            draws=stage.draws,
-            starts=stage.starts,
-            noise=stage.noise,
-            steps=stage.steps,
-            rate=stage.rate,
-            polish_steps=stage.polish_steps,
-            keep=stage.keep,
-            within=stage.within * 4,
-            report=lambda _: bar.advance(),
-        )
+    with progress.stage("initialise", 5) as bar:
+        coarse = evidence(binned, prior.basis[:, : stage.rank], fov)
+        match stage.method:
+            case "low-rank":
+                starts = low_rank_search(key, coarse, stage, bar.advance)
+            case "sersic-adam":
+                sampled = config.replace(supersampling=stage.sersic.rays)
+                problem = build_problem(binned, prior, lens, sampled, fov, observation)
+                fit = sersic_fit(problem, lens, stage.sersic)
+                starts = sersic_search(key, coarse, fit, stage, bar.advance)
+            case path:
+                starts = given_starts(key, coarse, path, stage, bar.advance)
+        middle = evidence(binned, prior.basis[:, :middle_rank], fov)
+        modes = polished(middle, jnp.asarray(starts), stage.keep, stage.within * 4)
+        bar.advance()
         eta = modes.eta
         if fov is None:
             params = evidence(binned, prior.basis[:, :1], None).problem.params(eta)

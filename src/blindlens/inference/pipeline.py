@@ -15,7 +15,7 @@ from ..observation import Observation
 from ..posterior import Posterior
 from ..prior import Denoiser, GaussianPrior, load_prior
 from ..progress import Progress
-from . import oracle, renoise_run, split_gibbs_run
+from . import gibbsddrm_run, nonblind, oracle, renoise_run, split_gibbs_run
 from .blocks import Draws
 from .evidence import Evidence, Informed, Mode
 from .initialise import Start, initialise
@@ -52,6 +52,12 @@ def infer(
         raise BlindlensError("--method evidence needs a Gaussian prior; use --method joint with this one")
     store = Store(out, fingerprint(observation, prior, lens, config))
     start_key, sample_key = jax.random.split(jax.random.key(config.seed))
+    size = (config.chains, config.draws)
+    if config.lens_params is not None:
+        eta, fov = nonblind.known_lens(start_key, observation, gaussian, lens, config)
+        problem = build_problem(observation, prior, lens, config, fov)
+        draws = nonblind.sample(sample_key, problem, prior, eta, *size, config.source, store, progress)
+        return finished(observation, prior, problem, config, fov, draws, store, progress)
 
     start = read_start(store, progress)
     if start is None:
@@ -63,17 +69,33 @@ def infer(
     part = observation.cropped(start.shape)
     problem = build_problem(part, prior, lens, config, start.fov, observation)
     full = Evidence(problem, start.informed.basis, gaussian.mean)
-    size = (config.chains, config.draws)
     if config.method == "evidence":
         draws = oracle.sample(sample_key, full, start, *size, config.evidence.moves, progress)
+    elif config.method == "gibbsddrm":
+        draws = gibbsddrm_run.sample(sample_key, problem, prior, start, *size, config.gibbsddrm, store, progress)
     elif isinstance(prior, GaussianPrior):
         draws = split_gibbs_run.sample(sample_key, full, prior, start, *size, config.split_gibbs, store, progress)
     else:
         problem = problem if config.source_fov else problem.with_free_field(observation)
         draws = renoise_run.sample(sample_key, full, problem, prior, start, *size, config.renoise, store, progress)
+    draws = draws._replace(extra={"modes": len(start.modes.eta), **draws.extra})
+    return finished(part, prior, problem, config, start.fov, draws, store, progress)
+
+
+def finished(
+    observation: Observation,
+    prior: Denoiser,
+    problem: Problem,
+    config: RunConfig,
+    fov: float,
+    draws: Draws,
+    store: Store,
+    progress: Progress,
+) -> Posterior:
+    """The Posterior of a run whose draws are usable; its stages are removed. BlindlensError if they are not."""
     if not (np.isfinite(draws.eta).all() and np.isfinite(draws.x).all()):
         raise BlindlensError("the sampler broke down (draws that are not finite); check the noise map and the PSF")
-    posterior = collect(part, prior, problem, config, start, draws, progress)
+    posterior = collect(observation, prior, problem, config, fov, draws, progress)
     store.clear()
     return posterior
 
@@ -105,7 +127,7 @@ def collect(
     prior: Denoiser,
     problem: Problem,
     config: RunConfig,
-    start: Start,
+    fov: float,
     draws: Draws,
     progress: Progress,
 ) -> Posterior:
@@ -126,11 +148,13 @@ def collect(
         "seed": config.seed,
         "prior": prior.name,
         "config": config.model_dump(mode="json"),
-        "source_fov": float(params["source_fov"].mean()) if "source_fov" in params else start.fov,
+        "source_fov": float(params["source_fov"].mean()) if "source_fov" in params else fov,
         "mass": list(problem.operator.lens.mass),
-        "modes": len(start.modes.eta),
         "warnings": [],
         "times": progress.times,
         **draws.extra,
     }
-    return Posterior.from_draws(params, source, draws.stats, observation, pictures, attrs)
+    posterior = Posterior.from_draws(params, source, draws.stats, observation, pictures, attrs)
+    if draws.marginal is not None:
+        posterior.add_marginal({k: np.asarray(v) for k, v in problem.params(draws.marginal).items()})
+    return posterior

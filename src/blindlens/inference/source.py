@@ -14,6 +14,7 @@ from ..prior import Denoiser
 from ..sampler.schedule import Schedule
 from ..sampler.sde import diffuse
 from .parallel import spread
+from .problem import Problem
 
 
 def guide(
@@ -63,3 +64,17 @@ def draw_sources(keys: Array, guided: Guided, prior: Denoiser, schedule: Schedul
         return draw_source(key, *shared, schedule, stage)
 
     return spread(one, (guided, prior), keys, batch_size=stage.batch)
+
+
+class Redraw(eqx.Module):
+    """key, eta, a, x -> a draw of the source for that lens, whatever x is: a step of Gibbs sampling."""
+
+    problem: Problem
+    prior: Denoiser
+    schedule: Schedule = eqx.field(static=True)
+    stage: SourceConfig = eqx.field(static=True)
+
+    def __call__(self, key: Array, eta: Array, a: Array, x: Array) -> Array:
+        A, y = self.problem.measurement(self.problem.params(eta), a)
+        guided = guide(self.stage.guidance, self.prior, A, y, self.schedule)
+        return draw_source(key, guided, self.prior, self.schedule, self.stage).x

@@ -16,16 +16,23 @@ from ..lens.mass import LensModel
 from ..observation import Observation
 from ..prior import Denoiser
 from ..storage import load_arrays, save_arrays
+from .given import read_content
 
 
 def fingerprint(observation: Observation, prior: Denoiser, lens: LensModel, config: RunConfig) -> str:
-    """A hash of all that decides the result, so that a run resumes only its own work."""
+    """A hash of all that decides the result, so that a run resumes only its own work.
+
+    Raises BlindlensError when the file that the run starts from cannot be read.
+    """
     described = [__version__, prior.name, lens.mass, repr(lens.space), config.model_dump()]
     digest = hashlib.sha256(json.dumps(described, default=str).encode())
     # a prior that was trained further keeps its name
     arrays = [observation.image, observation.noise, observation.psf, observation.mask, *jax.tree.leaves(prior)]
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
+    for file in (config.initialise.file, config.lens_params):
+        if file is not None:
+            digest.update(read_content(file))
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from .parameters import LogUniform, ParameterSpace, Polar
+from .parameters import LogUniform, ParameterSpace, Polar, Uniform
 
 
 class Box(eqx.Module):
@@ -20,12 +20,13 @@ class Box(eqx.Module):
         """Lowest and highest v, (d,) each."""
         low, high = [], []
         for block in self.space.blocks:
-            if isinstance(block, LogUniform):
-                low, high = [*low, jnp.log(block.low)], [*high, jnp.log(block.high)]
-            else:
-                low, high = [*low, block.low], [*high, block.high]
+            assert isinstance(block, LogUniform | Uniform | Polar)
+            logarithm = isinstance(block, LogUniform)
+            low.append(jnp.log(block.low) if logarithm else block.low)
+            high.append(jnp.log(block.high) if logarithm else block.high)
             if isinstance(block, Polar):
-                low, high = [*low, 0.0], [*high, 2 * np.pi / block.fold]
+                low.append(0.0)
+                high.append(2 * np.pi / block.fold)
         return jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)
 
     @property

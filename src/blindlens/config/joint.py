@@ -1,0 +1,54 @@
+"""The joint samplers and the exact oracle."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from .base import Stage
+
+
+class SplitGibbsConfig(Stage):
+    """The joint sampler for Gaussian priors."""
+
+    warmup: int = Field(default=64, ge=1, description="sweeps before the first draw")
+    thin: int = Field(default=2, ge=1, description="sweeps per draw")
+    local_every: int = Field(default=2, ge=1, description="sweeps from one Hamiltonian move of the lens to the next")
+    leaps: int = Field(default=3, ge=1, description="of a Hamiltonian move; one gradient more")
+    jumps: int = Field(default=2, ge=1, description="independent lens proposals a sweep, from the mixture of all modes")
+    translations: int = Field(default=1, ge=0, description="moves of the source by a whole pixel a sweep")
+    bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T): greatest excess noise")
+    cg_tolerance: float = Field(default=1e-4, gt=0, description="of z | x, l")
+    cg_steps: int = Field(default=100, ge=1, description="of z | x, l, at the most")
+
+
+class RenoiseConfig(Stage):
+    """The joint sampler for priors that are not Gaussian. Noise is in model units."""
+
+    warmup: int = Field(default=12, ge=1, description="sweeps before the first draw")
+    thin: int = Field(default=1, ge=1, description="sweeps per draw")
+    first: float = Field(default=2.0, gt=0, description="noise from which a sweep starts at the most")
+    last: float = Field(default=0.1, gt=0, description="least noise at which the lens moves")
+    levels: int = Field(default=2, ge=2, description="noise levels at which it does, spread evenly in their logarithm")
+    end: float = Field(default=0.01, gt=0, description="noise at which the diffusion ends")
+    misfit: float = Field(
+        default=0.05, gt=0, description="share by which chi2 of the mean source at `first` may exceed that at `last`"
+    )
+    rank: int = Field(default=128, ge=1, description="directions of the source that follow the lens at the most")
+    krylov: int = Field(default=48, ge=0, description="further ones, by what is left of the image")
+    translations: int = Field(default=2, ge=0, description="moves of the source by a whole pixel a level")
+    climb: int = Field(default=2, ge=1, description="Levenberg-Marquardt steps to the lens's local mode")
+    moves: int = Field(default=1, ge=1, description="Hamiltonian moves of the lens a level")
+    leaps: int = Field(default=6, ge=1, description="of a Hamiltonian move; one gradient more")
+    steps: int = Field(default=4, ge=1, description="of the diffusion from one level to the next, 2 denoisers each")
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if not self.first > self.last > self.end:
+            raise ValueError("noise must fall from `first` over `last` to `end`")
+        return self
+
+
+class EvidenceConfig(Stage):
+    """The exact oracle for a Gaussian prior: SMC and NUTS on the evidence, then the source given the lens."""
+
+    moves: int = Field(default=3, ge=1, description="rounds of moves of every draw after the SMC")

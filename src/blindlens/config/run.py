@@ -1,0 +1,59 @@
+"""One run of `infer`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import Config, Stage
+from .joint import EvidenceConfig, RenoiseConfig, SplitGibbsConfig
+from .paper import GibbsDDRMConfig, SourceConfig
+from .start import InitialiseConfig
+
+
+class LensConfig(Stage):
+    """The mass model: its components, and prior ranges that differ from the defaults, {name: [low, high]}."""
+
+    mass: tuple[str, ...] = ("epl", "shear", "multipole3")
+    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+
+
+class RunConfig(Config):
+    """One run of `infer`."""
+
+    method: Literal["joint", "gibbsddrm", "evidence"] = Field(
+        default="joint",
+        description="joint: split_gibbs for a Gaussian prior, renoise for another; or the paper's; or the exact oracle",
+    )
+    lens_params: Path | None = Field(
+        default=None, description="a file of lens parameters that are known: the source alone is drawn"
+    )
+    prior: str = Field(default="galaxy-gaussian", description="a prior's name in the package, or a path")
+    source_fov: float | None = Field(
+        default=None, gt=0, description="source field in arcsec; null: chosen from the data"
+    )
+    flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
+    lens_light: Literal["none", "mge"] = "none"
+    trim: bool = Field(default=True, description="use the central part of the image only, where the source can be seen")
+    bin: int = Field(default=1, ge=1, description="pixels a side averaged into one beforehand")
+    supersampling: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto",
+        description="rays per image pixel and side; auto: a source pixel apart at most, up to 4",
+    )
+    interpolation: Literal["bilinear", "cubic"] = Field(default="cubic", description="of the source between its pixels")
+    surrogate: str = Field(default="galaxy-gaussian", description="Gaussian for the cold start, if the prior is none")
+    draws: int = Field(default=64, ge=1, description="draws per chain")
+    chains: int = Field(default=4, ge=1)
+    seed: int = Field(default=0, ge=0)
+    lens: LensConfig = LensConfig()
+    initialise: InitialiseConfig = InitialiseConfig()
+    split_gibbs: SplitGibbsConfig = SplitGibbsConfig()
+    renoise: RenoiseConfig = RenoiseConfig()
+    gibbsddrm: GibbsDDRMConfig = GibbsDDRMConfig()
+    source: SourceConfig = SourceConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
+
+
+def presets() -> list[str]:
+    """Names of the presets of `infer` in the package."""
+    return RunConfig.presets()

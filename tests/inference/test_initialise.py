@@ -1,0 +1,184 @@
+"""Where runs begin: from a file and from a Sersic source as well as from nothing, at the same mode."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+
+from blindlens import cli, prior
+from blindlens.config import RunConfig
+from blindlens.errors import BlindlensError
+from blindlens.inference.given import FARTHEST, coordinates
+from blindlens.inference.initialise import initialise
+from blindlens.inference.problem import build_problem
+from blindlens.inference.stages import fingerprint
+from blindlens.lens.mass import LensModel
+from blindlens.lens.simulate import simulate
+from blindlens.posterior import Posterior
+from blindlens.prior import GaussianPrior
+from blindlens.progress import Progress
+
+RANGES = {"Rein": (0.8, 1.5)}
+LENS = LensModel(("sie",), ranges=RANGES)
+STAGE = {"draws": 128, "starts": 3, "steps": 30, "polish_steps": 8, "keep": 2, "rank": 8, "most_rank": 40}
+STAGE |= {"sersic": {"starts": 16, "steps": 100}}
+CONFIG = RunConfig().replace(
+    lens={"mass": ["sie"], "ranges": RANGES},
+    flux_scale=1.0,
+    source_fov=3.0,
+    initialise=STAGE,
+    chains=2,
+    draws=8,
+    split_gibbs={"warmup": 8, "thin": 1},
+)
+
+
+@pytest.fixture(scope="module")
+def system():
+    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
+    prior = GaussianPrior.from_profiles(
+        8, r, np.exp(-r / 0.3), 0.1 + 0.5 * np.exp(-r / 0.35), k, 1 / (1 + k**2), 10.0, 0.0, "tiny"
+    )
+    x = prior.sample(jax.random.key(0), (1,))
+    (made,) = simulate(jax.random.key(2), np.asarray(10 * x), LENS, shape=(14, 14), pixel_scale=0.4, fov=3.0, sigma=1.0)
+    return made.observation, prior
+
+
+def begin(system, method, config=CONFIG, key=0):
+    config = config.replace(initialise={**STAGE, "method": method})
+    observation, prior = system
+    return initialise(jax.random.key(key), observation, prior, LENS, config, Progress())
+
+
+def parameters(system, start, config=CONFIG) -> dict[str, float]:
+    observation, prior = system
+    problem = build_problem(observation, prior, LENS, config, start.fov)
+    return {name: float(value) for name, value in problem.params(start.modes.eta[0]).items()}
+
+
+def apart(a, b) -> float:
+    """Laplace standard deviations from the best mode of a to that of b, at the most."""
+    z = np.linalg.solve(np.asarray(a.modes.factor[0], float), np.asarray(a.modes.eta[0] - b.modes.eta[0], float))
+    return float(np.abs(z).max())
+
+
+@pytest.fixture(scope="module")
+def cold(system):
+    return begin(system, "low-rank")
+
+
+def write(path, values):
+    path.write_text(json.dumps(values) if path.suffix == ".json" else yaml.safe_dump(values))
+    return path
+
+
+def test_a_file_ends_at_its_mode(system, cold, tmp_path):
+    found = parameters(system, cold)
+    rounded = {name: round(value, 2) for name, value in found.items()}
+    start = begin(system, write(tmp_path / "mode.yaml", rounded))
+    assert apart(cold, start) < 1 and start.shape == cold.shape and len(start.modes.eta) == 1
+    assert float(start.modes.log_posterior[0]) > float(cold.modes.log_posterior[0]) - 0.2
+    # nothing is left out, so nothing is drawn: another key, the same start
+    again = begin(system, write(tmp_path / "mode.json", rounded), key=1)
+    np.testing.assert_array_equal(start.modes.eta, again.modes.eta)
+
+
+def test_of_many_sets_the_best_distinct_ones_begin(system, cold, tmp_path):
+    found = parameters(system, cold)
+    far = found | {"Rein": 0.85, "q": 0.65}
+    start = begin(system, write(tmp_path / "sets.json", [far, found, found]))
+    assert apart(cold, start) < 1
+    # control: one that is far away and left there does not arrive
+    alone = CONFIG.replace(initialise={**STAGE, "method": write(tmp_path / "far.json", far), "polish_steps": 1})
+    observation, prior = system
+    assert apart(cold, initialise(jax.random.key(0), observation, prior, LENS, alone, Progress())) > 3
+
+
+def test_what_a_file_leaves_out_is_found(system, cold, tmp_path):
+    found = parameters(system, cold)
+    config = CONFIG.replace(flux_scale="infer", source_fov=None)
+    some = {name: value for name, value in found.items() if name not in ("xs", "ys")}
+    start = begin(system, write(tmp_path / "some.yaml", some), config)
+    ended = parameters(system, start, config.replace(source_fov=start.fov))
+    assert 2.0 < start.fov < 4.5 and 0.3 < ended["flux_scale"] < 3
+    assert abs(ended["Rein"] - found["Rein"]) < 0.05
+    assert np.hypot(ended["xs"] - found["xs"], ended["ys"] - found["ys"]) < 0.2
+
+
+def test_a_sersic_source_leads_to_the_same_lens(system, cold):
+    start = begin(system, "sersic-adam")
+    assert apart(cold, start) < 1
+    assert float(start.modes.log_posterior[0]) > float(cold.modes.log_posterior[0]) - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{Rein: 1.2, rein: 3}", "unknown parameter 'rein'; the names are x0, y0, q, phi, Rein, xs, ys"),
+        ("{Rein: 3}", "Rein = 3 lies outside its prior range [0.8, 1.5]"),
+        ("{q: 0.8}", "q and phi go together"),
+        ("{Rein: wide}", "Rein must be a finite number, not 'wide'"),
+        ("{Rein: .nan}", "Rein must be a finite number"),
+        ("{Rein: yes}", "Rein must be a finite number"),
+        ("[]", "must hold a set of parameters"),
+        ("", "must hold a set of parameters"),
+        ("just words", "must hold a set of parameters"),
+        ("[{Rein: 1.2}, {}]", "must hold a set of parameters"),
+        ("{Rein: 1.2", "neither YAML nor JSON"),
+    ],
+)
+def test_mistakes_in_a_file_are_one_sentence(system, tmp_path, text, words):
+    path = tmp_path / "start.yaml"
+    path.write_text(text)
+    with pytest.raises(BlindlensError) as error:
+        begin(system, path)
+    assert words in str(error.value) and "start.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_files_that_cannot_be_read(system, tmp_path):
+    with pytest.raises(BlindlensError, match="no file .*sersic-adm.*give low-rank, sersic-adam or a file"):
+        begin(system, tmp_path / "sersic-adm")
+    with pytest.raises(BlindlensError, match="cannot read"):
+        begin(system, tmp_path)
+    (tmp_path / "image.fits").write_bytes(b"\xff\xfe\x00SIMPLE")
+    with pytest.raises(BlindlensError, match="neither YAML nor JSON"):
+        begin(system, tmp_path / "image.fits")
+
+
+def test_a_changed_file_is_another_run(system, tmp_path):
+    observation, prior = system
+
+    def mark(Rein):
+        path = write(tmp_path / "start.yaml", {"Rein": Rein})
+        return fingerprint(observation, prior, LENS, CONFIG.replace(initialise={**STAGE, "method": path}))
+
+    assert mark(1.1) == mark(1.1) != mark(1.2)
+
+
+def test_the_command_begins_from_a_file(system, cold, tmp_path, monkeypatch, capsys):
+    observation, gaussian = system
+    monkeypatch.setattr(prior, "load_prior", lambda name: gaussian)
+    observation.to_fits(tmp_path / "lens.fits")
+    (tmp_path / "run.yaml").write_text(CONFIG.to_yaml())
+    found = parameters(system, cold)
+    path = write(tmp_path / "mode.json", found)
+    files = ["--config", tmp_path / "run.yaml", "--out", tmp_path / "out"]
+    cli.app([str(a) for a in ("infer", tmp_path / "lens.fits", "--init", path, *files)], result_action="return_value")
+    assert RunConfig.load(tmp_path / "out" / "config.yaml").initialise.method == path
+    posterior = Posterior.load(tmp_path / "out" / "posterior.nc")
+    Rein = posterior.lens["Rein"].values
+    assert abs(Rein.mean() - found["Rein"]) < 3 * Rein.std() and 0.5 < posterior.summary()["chi2_per_pixel"] < 1.6
+    assert "initialise: done" in capsys.readouterr().err
+    # a mistake costs one sentence and no traceback
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(a) for a in ("infer", tmp_path / "lens.fits", "--init", tmp_path / "nowhere.yaml", *files)])
+    assert stop.value.code == 2 and "there is no file" in capsys.readouterr().err
+
+
+def test_coordinates_at_the_end_of_a_range_are_finite():
+    eta, known = coordinates(LENS.space, {"Rein": 0.8, "q": 1.0, "phi": 7.0})
+    assert np.abs(eta).max() == FARTHEST and known.sum() == 3
+    assert float(LENS.space.from_normal(jnp.asarray(eta))["Rein"]) == pytest.approx(0.8, abs=1e-3)

@@ -1,0 +1,185 @@
+"""The source alone for a known lens, and the paper's joint sampler, on a tiny system with a Gaussian prior."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blindlens.config import GibbsDDRMConfig, RunConfig
+from blindlens.errors import BlindlensError
+from blindlens.inference.gibbsddrm import GibbsDDRM
+from blindlens.inference.pipeline import infer
+from blindlens.inference.problem import build_problem, condition
+from blindlens.lens.mass import LensModel
+from blindlens.lens.simulate import simulate
+from blindlens.prior import GaussianPrior
+from blindlens.sampler.schedule import Schedule
+
+LENS = LensModel(("sie",), ranges={"Rein": (0.8, 1.5)})
+CONFIG = RunConfig().replace(
+    flux_scale=1.0,
+    source_fov=3.0,
+    chains=2,
+    draws=3,
+    trim=False,
+    initialise={"draws": 100, "starts": 3, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40},
+)
+
+
+DRAWS = 200
+
+
+@pytest.fixture(scope="module")
+def system():
+    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
+    prior = GaussianPrior.from_profiles(
+        8, r, np.exp(-r / 0.3), 0.1 + 0.5 * np.exp(-r / 0.35), k, 1 / (1 + k**2), 10.0, 0.0, "tiny"
+    )
+    x = prior.sample(jax.random.key(0), (1,))
+    (made,) = simulate(jax.random.key(2), np.asarray(10 * x), LENS, shape=(14, 14), pixel_scale=0.4, fov=3.0, sigma=1.0)
+    return made, prior
+
+
+@pytest.fixture(scope="module")
+def known(system, tmp_path_factory):
+    path = tmp_path_factory.mktemp("truth") / "lens.json"
+    path.write_text(json.dumps(system[0].truth))
+    return path
+
+
+def exact_source(system):
+    """Mean (64,) and covariance of x | l, y at the true lens."""
+    made, prior = system
+    problem = build_problem(made.observation, prior, LENS, CONFIG, 3.0)
+    eta = LENS.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
+    _, c, L = condition(*problem.system(eta, prior.basis, prior.mean))
+    basis, L = np.asarray(prior.basis, np.float64), np.asarray(L, np.float64)
+    half = np.linalg.solve(L, basis.T)
+    return np.asarray(prior.mean).ravel() + basis @ np.asarray(c), half.T @ half
+
+
+def widths_and_means(system, known, **guidance):
+    """Of many draws, in the leading directions of the exact posterior: sd over the exact one, |mean - exact| / sd."""
+    made, prior = system
+    stage = {"guidance": guidance, "steps": 80, "batch": DRAWS}
+    config = CONFIG.replace(lens_params=known, chains=1, draws=DRAWS, source=stage)
+    x = infer(made.observation, prior, LENS, config).source.values.reshape(DRAWS, -1) / 10
+    mean, covariance = exact_source(system)
+    lam, E = np.linalg.eigh(covariance)
+    z = (x - mean) @ E[:, -6:] / np.sqrt(lam[-6:])
+    return z.std(0), z.mean(0)
+
+
+def test_mmps_draws_the_exact_posterior_of_the_source(system, known):
+    width, off = widths_and_means(system, known, method="mmps", cg_steps=15)
+    assert np.abs(width - 1).max() < 4 / np.sqrt(2 * DRAWS)
+    assert np.abs(off).max() < 4 / np.sqrt(DRAWS)
+    # control: the paper's r_t^2 in model units is far too cautious
+    width, _ = widths_and_means(system, known, method="pigdm", variance="eq12-model")
+    assert np.abs(width - 1).max() > 8 / np.sqrt(2 * DRAWS)
+
+
+def test_a_known_lens_stays_as_it_is_and_draws_do_not_depend_on_the_batch(system, known):
+    made, prior = system
+    config = CONFIG.replace(lens_params=known, source={"steps": 20, "batch": 1})
+    one = infer(made.observation, prior, LENS, config)
+    for name, value in made.truth.items():
+        np.testing.assert_allclose(one.lens[name].values, value, rtol=1e-4, atol=1e-4)
+    other = infer(made.observation, prior, LENS, config.replace(source={"steps": 20, "batch": 3}))
+    ours, theirs = (np.sort(p.source.values.reshape(6, -1), 0) for p in (one, other))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_a_known_lens_must_be_known_whole(system, tmp_path):
+    made, prior = system
+    path = tmp_path / "part.yaml"
+    path.write_text("{Rein: 1.2, q: 0.8, phi: 0.3}")
+    with pytest.raises(BlindlensError, match="one whole set of lens parameters; x0 is missing"):
+        infer(made.observation, prior, LENS, CONFIG.replace(lens_params=path))
+    whole = tmp_path / "whole.json"
+    whole.write_text(json.dumps(made.truth))
+    with pytest.raises(BlindlensError, match="spectral is for cla and pigdm"):
+        infer(made.observation, prior, LENS, CONFIG.replace(lens_params=whole, source={"solve": "spectral"}))
+
+
+def sampler(system, **stage) -> GibbsDDRM:
+    made, prior = system
+    problem = build_problem(made.observation, prior, LENS, CONFIG, 3.0)
+    config = GibbsDDRMConfig.from_mapping({"steps": 30, "walk": 20, **stage})
+    probes = jnp.linalg.qr(prior.basis[:, :10])[0] if config.covariance == "network" else jnp.zeros((64, 0))
+    return GibbsDDRM(problem, prior, probes, Schedule(), config)
+
+
+def draws(system, count=4, **stage):
+    made, _ = system
+    method = sampler(system, **stage)
+    eta = LENS.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
+    keys = jax.random.split(jax.random.key(0), 4)[:count]
+    return method, method.run(keys, jnp.tile(eta, (count, 1)), jnp.zeros((count, 0)))
+
+
+def test_the_lens_moves_within_the_window_alone(system):
+    method, drawn = draws(system, window=(0.7, 0.2))
+    path, t = np.asarray(drawn.path), np.linspace(1, 0, 31)[1:]
+    moves = np.abs(np.diff(path, axis=1)).max(-1) > 0
+    inside = (t <= 0.7) & (t >= 0.2)
+    assert moves[:, inside[1:]].all() and not moves[:, ~inside[1:]].any()
+    assert method.active().sum() == inside.sum()
+    # the last of the path is the draw
+    np.testing.assert_allclose(method.box.vector(drawn.eta), path[:, -1], rtol=1e-4, atol=1e-4)
+    assert drawn.finite.all() and drawn.snapshots.shape == (4, 8, 8, 8)
+    np.testing.assert_allclose(drawn.snapshots[:, -1], drawn.x, atol=0.01)
+
+
+def test_draws_do_not_depend_on_their_number(system):
+    np.testing.assert_allclose(draws(system)[1].x[:2], draws(system, count=2)[1].x, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("covariance", ["none", "network"])
+def test_the_walk_is_on_the_stated_density(system, covariance):
+    """With the source and its noise held, a long preconditioned walk has the mean and widths of a Laplace fit to
+    log N(y; A_l x^, Sigma [+ A V A^T]); control: V widens it.
+    """
+    made, prior = system
+    method = sampler(system, covariance=covariance, precondition=True, size=0.05, walk=400)
+    eta = LENS.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
+    x_t, sigma = prior.mean + 0.0, jnp.asarray(0.3)
+    v = method.box.vector(eta)
+    walk = jax.jit(jax.vmap(lambda key, v: method.lens_walk(key, v, x_t, sigma).position))
+    positions = jnp.tile(v, (200, 1))
+    for i in range(4):
+        positions = walk(jax.random.split(jax.random.key(i), 200), positions)
+    spread = np.asarray(positions)[:, LENS.space.names.index("Rein")].std()
+    plain = sampler(system, covariance="none", precondition=True, size=0.05, walk=400)
+    J = jax.jacfwd(lambda v: plain.problem.system_at(plain.box.params(v), jnp.zeros((64, 0)), prior(x_t, sigma))[0])
+    at = np.asarray(J(jnp.median(positions, 0)), np.float64)
+    low, high = method.box.ends()
+    curvature = at.T @ at + np.diag(12 / np.asarray(high - low) ** 2)
+    narrow = np.sqrt(np.linalg.inv(curvature)[LENS.space.names.index("Rein")] @ np.eye(len(v))[4])
+    if covariance == "none":
+        assert 0.6 < spread / narrow < 1.6
+    else:
+        assert spread / narrow > 1.6
+
+
+def test_the_paper_method_end_to_end(system, tmp_path):
+    made, prior = system
+    stage = {"steps": 40, "walk": 20, "size": 1e-5, "redraw": {"steps": 40}}
+    stage["refine"] = {"warmup": 40, "marginal": 5, "precondition": True}
+    config = CONFIG.replace(method="gibbsddrm", gibbsddrm=stage)
+    posterior = infer(made.observation, prior, LENS, config, out=tmp_path)
+    assert posterior.source.shape == (2, 3, 8, 8)
+    assert abs(posterior.mean()["Rein"] - made.truth["Rein"]) < 0.05
+    assert {"refused", "residual", "divergent"} <= set(posterior.tree["sample_stats"].data_vars)
+    marginal = posterior.tree["marginal"].to_dataset()
+    assert dict(marginal.sizes) == {"source_draw": 6, "lens_draw": 5}
+    parts = posterior.attrs["variances"]["Rein"]
+    assert parts["total"] == pytest.approx(parts["within"] + parts["between"])
+    assert parts["total"] == pytest.approx(marginal["Rein"].values.var(), rel=1e-4)
+
+
+def test_the_window_must_fall():
+    with pytest.raises(BlindlensError, match="window must fall"):
+        GibbsDDRMConfig.from_mapping({"window": [0.2, 0.7]})
