@@ -21,7 +21,7 @@ from ..config import GibbsDDRMConfig
 from ..guidance import prior_gaussian
 from ..lens.box import Box
 from ..prior import Denoiser
-from ..sampler.langevin import langevin
+from ..sampler.langevin import Walk, langevin
 from ..sampler.schedule import Schedule
 from ..sampler.sde import SOLVERS
 from .parallel import spread
@@ -68,27 +68,29 @@ class GibbsDDRM(eqx.Module):
         t = np.linspace(1, 0, self.stage.steps + 1)[1:]
         return (t <= self.stage.window[0]) & (t >= self.stage.window[1])
 
-    def lens_walk(self, key: Array, v: Array, x_t: Array, sigma: Array):
+    def seen(self, x_t: Array, sigma: Array) -> tuple[Array, Array]:
+        """What the lens sees of the source at x_t: the mean x^ (n, n), and B (n*n, k), V = B B^T; k = 0 without V."""
+        if self.stage.covariance == "none":
+            return self.prior(x_t, sigma), jnp.zeros((x_t.size, 0), x_t.dtype)
+        local = prior_gaussian(self.prior, x_t, sigma, self.probes)
+        return local.mean, local.directions * local.sd(sigma)
+
+    def log_density(self, v: Array, x: Array, B: Array) -> Array:
+        """log N(y~; A~_l x, I + A~_l B (A~_l B)^T) without its constant; v (d,): the lens as a `Box` vector."""
+        b, H = self.problem.system_at(self.box.params(v), B, x)
+        return condition(b, H)[0] if B.shape[1] else -jnp.sum(b**2) / 2
+
+    def lens_walk(self, key: Array, v: Array, x_t: Array, sigma: Array) -> Walk:
         """Langevin steps of the lens given x_t."""
-        box, stage = self.box, self.stage
-        if stage.covariance == "network":
-            local = prior_gaussian(self.prior, x_t, sigma, self.probes)
-            x, basis = local.mean, local.directions * local.sd(sigma)
-        else:
-            x, basis = self.prior(x_t, sigma), jnp.zeros((x_t.size, 0), x_t.dtype)
-
-        def log_density(v: Array) -> Array:
-            b, H = self.problem.system_at(box.params(v), basis, x)
-            return condition(b, H)[0] if basis.shape[1] else -jnp.sum(b**2) / 2
-
+        box, stage, (x, B) = self.box, self.stage, self.seen(x_t, sigma)
         factor = None
         if stage.precondition:
-            J = jax.jacfwd(lambda v: self.problem.system_at(box.params(v), basis[:, :0], x)[0])(v)
+            J = jax.jacfwd(lambda v: self.problem.system_at(box.params(v), B[:, :0], x)[0])(v)
             low, high = box.ends()
             # beyond the prior's own width no step is of use
             lam, U = jnp.linalg.eigh(J.T @ J + jnp.diag(12 / (high - low) ** 2))
             factor = U * jax.lax.rsqrt(lam)
-        walk = langevin(key, v, log_density, stage.size, stage.walk, box.inside, factor)
+        walk = langevin(key, v, lambda v: self.log_density(v, x, B), stage.size, stage.walk, box.inside, factor)
         return walk._replace(position=box.wrapped(walk.position))
 
     def draw(self, key: Array, eta: Array, a: Array) -> Draw:
