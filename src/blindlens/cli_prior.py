@@ -38,7 +38,7 @@ def train(
     network
         compact, for CPUs, or ncsnpp, the paper's.
     preset
-        A YAML file, or a preset: compact, galaxy64-first, galaxy64-second, galaxy64, paper.
+        A YAML file, or a preset: compact, galaxy64-first, galaxy64, paper.
     name
         Of the prior.
     steps
@@ -115,6 +115,7 @@ def check(
     factor: float = 1.0,
     against: list[str] | None = None,
     size: Literal["paper", "small"] = "small",
+    samples: int | None = None,
     seed: int = 0,
     out: Path,
 ) -> None:
@@ -134,6 +135,8 @@ def check(
         Other priors whose denoising error is set beside.
     size
         paper: 4000 draws, 100 regions, 2000 re-tessellations; small: a tenth.
+    samples
+        Draws, in place of the size's own number.
     seed
         Of all random numbers.
     out
@@ -142,7 +145,7 @@ def check(
     prepare_jax()
     import jax
 
-    from .check.prior_quality import PAPER, SMALL, check_prior, draw
+    from .check.prior_quality import PAPER, SMALL, PriorCheckConfig, check_prior, draw
     from .prior import load_prior
     from .prior.checkpoint import load_arrays, locate
     from .prior.data import Augmentation, augment_set, open_images, prepared, split
@@ -151,6 +154,8 @@ def check(
     from .report.prior_words import prior_words
 
     prior, config = load_prior(name), {"paper": PAPER, "small": SMALL}[size]
+    if samples is not None:
+        config = PriorCheckConfig.from_mapping({**config.model_dump(), "samples": samples}, "the command line")
     trained = load_arrays(locate(name))[1].get("about", {}).get("train")
     progress = Progress(Console(stderr=True))
     augmentation = Augmentation(rotation="none", flips=False)
