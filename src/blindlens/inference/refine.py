@@ -53,7 +53,8 @@ def lens_given_source(
     """`samples` draws of p(l | y, x_i, a_i) for each i, by a NUTS of its own that starts from eta_i.
 
     keys: (K,). eta: (K, d). x: (K, n, n), model units. a: (K, k), light amplitudes, held; k = 0 without lens light.
-    Draws spread over the devices; each has its own adaptation, and none depends on how many others there are.
+    Draws spread over the devices; each has its own adaptation, and none depends on how many others there are. Side by
+    side (`stage.batch`) they are rounded differently, and then agree with those one by one in distribution only.
     """
     import blackjax  # here, as importing it starts JAX, after which devices cannot be chosen
 
