@@ -131,7 +131,9 @@ def losses_figure(lines: list[str]) -> Figure:
         for weights in dict.fromkeys(row[1] for row in rows):
             mine = [(int(row[0]), float(row[2 + k])) for row in rows if row[1] == weights]
             axes.plot(*zip(*mine, strict=True), marker=".", label=weights)
-        axes.set(title=f"sigma {band}", xlabel="step", xscale="log", yscale="log")
+        axes.set(title=f"sigma {band}", xlabel="step", yscale="log")
+        # step 0 has a place too
+        axes.set_xscale("symlog", linthresh=min((int(row[0]) for row in rows if row[0] != "0"), default=1))
     figure.axes[0].set_ylabel("error / that of a linear denoiser")
     figure.axes[0].legend()
     return figure

@@ -125,6 +125,8 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None, devi
         )
 
     done = int(state.step)
+    if done == 0:
+        validate.append(out / "losses.csv", state, progress)  # what a run that starts from a prior is to be held against
     with progress.stage("train", config.steps) as bar:
         bar.advance(done)
         try:
