@@ -23,8 +23,9 @@ from blindlens.progress import Progress
 
 RANGES = {"Rein": (0.8, 1.5)}
 LENS = LensModel(("sie",), ranges=RANGES)
-STAGE = {"draws": 128, "starts": 3, "steps": 30, "polish_steps": 8, "keep": 2, "rank": 8, "most_rank": 40}
-STAGE |= {"sersic": {"starts": 16, "steps": 100}}
+STAGE = {"draws": 128, "starts": 3, "steps": 30, "keep": 2, "rank": 8, "most_rank": 64}
+# no direction of the source left out, or the evidence of two starts could not be compared
+STAGE |= {"sersic": {"starts": 16, "steps": 100}, "polish_steps": 20, "tail": 1e-9}
 CONFIG = RunConfig().replace(
     lens={"mass": ["sie"], "ranges": RANGES},
     flux_scale=1.0,
@@ -79,7 +80,7 @@ def test_a_file_ends_at_its_mode(system, cold, tmp_path):
     found = parameters(system, cold)
     rounded = {name: round(value, 2) for name, value in found.items()}
     start = begin(system, write(tmp_path / "mode.yaml", rounded))
-    assert apart(cold, start) < 1 and start.shape == cold.shape and len(start.modes.eta) == 1
+    assert apart(cold, start) < 0.5 and start.shape == cold.shape and len(start.modes.eta) == 1
     assert float(start.modes.log_posterior[0]) > float(cold.modes.log_posterior[0]) - 0.2
     # nothing is left out, so nothing is drawn: another key, the same start
     again = begin(system, write(tmp_path / "mode.json", rounded), key=1)
@@ -88,9 +89,9 @@ def test_a_file_ends_at_its_mode(system, cold, tmp_path):
 
 def test_of_many_sets_the_best_distinct_ones_begin(system, cold, tmp_path):
     found = parameters(system, cold)
-    far = found | {"Rein": 0.85, "q": 0.65}
+    far = found | {"Rein": 1.49, "q": 0.61, "phi": found["phi"] + np.pi / 2, "x0": -0.19, "y0": 0.19, "xs": -0.34}
     start = begin(system, write(tmp_path / "sets.json", [far, found, found]))
-    assert apart(cold, start) < 1
+    assert apart(cold, start) < 0.5
     # control: one that is far away and left there does not arrive
     alone = CONFIG.replace(initialise={**STAGE, "method": write(tmp_path / "far.json", far), "polish_steps": 1})
     observation, prior = system
@@ -123,10 +124,10 @@ def test_a_sersic_source_leads_to_the_same_lens(system, cold):
         ("{Rein: wide}", "Rein must be a finite number, not 'wide'"),
         ("{Rein: .nan}", "Rein must be a finite number"),
         ("{Rein: yes}", "Rein must be a finite number"),
-        ("[]", "must hold a set of parameters"),
-        ("", "must hold a set of parameters"),
-        ("just words", "must hold a set of parameters"),
-        ("[{Rein: 1.2}, {}]", "must hold a set of parameters"),
+        ("[]", "must hold a set of lens parameters"),
+        ("", "must hold a set of lens parameters"),
+        ("just words", "must hold a set of lens parameters"),
+        ("[{Rein: 1.2}, {}]", "must hold a set of lens parameters"),
         ("{Rein: 1.2", "neither YAML nor JSON"),
     ],
 )
