@@ -103,6 +103,7 @@ def test_nuts_draws_the_lens_given_the_source(settings):
     assert disagreement(draws, *moments(*reference(noisy, x, truth)))[1] > 0.5
 
 
+@pytest.mark.slow
 def test_a_draw_depends_on_its_own_key_alone():
     # in double precision: side by side, sums are rounded in another order, which a chain amplifies
     with jax.enable_x64(True):
