@@ -169,6 +169,7 @@ def test_a_changed_file_is_another_run(system, tmp_path):
     assert mark(1.1) == mark(1.1) != mark(1.2)
 
 
+@pytest.mark.slow
 def test_the_command_begins_from_a_file(system, cold, tmp_path, monkeypatch, capsys):
     observation, gaussian = system
     monkeypatch.setattr(prior, "load_prior", lambda name: gaussian)

@@ -41,6 +41,7 @@ def test_variance_of_an_orientation_that_wraps():
     assert variances(space, eta)["phi"].total == pytest.approx(float(phi.var()), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_mixture_is_of_the_conditionals_of_some_of_the_joint_draws():
     problem, prior, truth, x = small()
     keys, a = jax.random.split(jax.random.key(3), 5), jnp.zeros((5, 0))

@@ -84,6 +84,7 @@ def test_mmps_draws_the_exact_posterior_of_the_source(system, known):
     assert np.abs(width - 1).max() > 8 / np.sqrt(2 * DRAWS)
 
 
+@pytest.mark.slow
 def test_a_known_lens_stays_as_it_is_and_draws_do_not_depend_on_the_batch(system, known):
     made, prior = system
     config = CONFIG.replace(lens_params=known, source={"steps": 20, "batch": 1})
@@ -173,6 +174,7 @@ def test_the_walk_is_on_the_stated_density(system, covariance):
         assert abs(ours - other) > 0.05 * abs(exact)
 
 
+@pytest.mark.slow
 def test_the_paper_method_end_to_end(system, tmp_path):
     made, prior = system
     stage = {"steps": 40, "walk": 20, "size": 1e-5, "redraw": {"steps": 40}}
