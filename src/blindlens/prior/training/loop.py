@@ -126,7 +126,8 @@ def train(config: TrainConfig, out: Path, progress: Progress | None = None, devi
 
     done = int(state.step)
     if done == 0:
-        validate.append(out / "losses.csv", state, progress)  # what a run that starts from a prior is to be held against
+        # what a run that starts from a prior is to be held against
+        validate.append(out / "losses.csv", state, progress)
     with progress.stage("train", config.steps) as bar:
         bar.advance(done)
         try:
