@@ -7,6 +7,7 @@ import pytest
 
 from blindlens.lens.mass import LensModel
 from blindlens.lens.operator import LensOperator
+from blindlens.lens.simulate import System, simulate
 from blindlens.observation import Observation
 from blindlens.posterior import Posterior
 from blindlens.prior import Denoiser, GaussianPrior
@@ -85,6 +86,22 @@ def make_posterior(seed=0, draws=100, chains=4, shape=(80, 80), fixed=(), lens_l
     }
     model = {"image": arcs + light} | ({"lens_light": light} if lens_light else {})
     return Posterior.from_draws(lens, source + error, stats, observation, model, attrs)
+
+
+TINY_RANGES = {"Rein": (0.8, 1.5)}
+TINY_LENS = LensModel(("sie",), ranges=TINY_RANGES)
+
+
+@pytest.fixture(scope="session")
+def tiny_system() -> tuple[System, GaussianPrior]:
+    """14 x 14 pixels of an isothermal ellipsoid before a source of 8 x 8 pixels, 3 arcsec wide; its Gaussian prior."""
+    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
+    prior = GaussianPrior.from_profiles(
+        8, r, np.exp(-r / 0.3), 0.1 + 0.5 * np.exp(-r / 0.35), k, 1 / (1 + k**2), 10.0, 0.0, "tiny"
+    )
+    sources = np.asarray(10 * prior.sample(jax.random.key(0), (1,)))
+    (made,) = simulate(jax.random.key(2), sources, TINY_LENS, shape=(14, 14), pixel_scale=0.4, fov=3.0, sigma=1.0)
+    return made, prior
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from conftest import TINY_LENS as LENS
+from conftest import TINY_RANGES
 
 from blindlens import cli, prior
 from blindlens.config import RunConfig
@@ -16,19 +18,14 @@ from blindlens.inference.given import FARTHEST, coordinates
 from blindlens.inference.initialise import initialise
 from blindlens.inference.problem import build_problem
 from blindlens.inference.stages import fingerprint
-from blindlens.lens.mass import LensModel
-from blindlens.lens.simulate import simulate
 from blindlens.posterior import Posterior
-from blindlens.prior import GaussianPrior
 from blindlens.progress import Progress
 
-RANGES = {"Rein": (0.8, 1.5)}
-LENS = LensModel(("sie",), ranges=RANGES)
 STAGE = {"draws": 128, "starts": 3, "steps": 30, "keep": 2, "rank": 8, "most_rank": 64}
 # no direction of the source left out, or the evidence of two starts could not be compared
 STAGE |= {"sersic": {"starts": 16, "steps": 100}, "polish_steps": 20, "tail": 1e-9}
 CONFIG = RunConfig().replace(
-    lens={"mass": ["sie"], "ranges": RANGES},
+    lens={"mass": ["sie"], "ranges": TINY_RANGES},
     flux_scale=1.0,
     source_fov=3.0,
     initialise=STAGE,
@@ -39,13 +36,8 @@ CONFIG = RunConfig().replace(
 
 
 @pytest.fixture(scope="module")
-def system():
-    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
-    prior = GaussianPrior.from_profiles(
-        8, r, np.exp(-r / 0.3), 0.1 + 0.5 * np.exp(-r / 0.35), k, 1 / (1 + k**2), 10.0, 0.0, "tiny"
-    )
-    x = prior.sample(jax.random.key(0), (1,))
-    (made,) = simulate(jax.random.key(2), np.asarray(10 * x), LENS, shape=(14, 14), pixel_scale=0.4, fov=3.0, sigma=1.0)
+def system(tiny_system):
+    made, prior = tiny_system
     return made.observation, prior
 
 
@@ -150,7 +142,7 @@ def test_mistakes_in_a_file_are_one_sentence(system, tmp_path, text, words):
 
 
 def test_files_that_cannot_be_read(system, tmp_path):
-    with pytest.raises(BlindlensError, match="no file .*sersic-adm.*give low-rank, sersic-adam or a file"):
+    with pytest.raises(BlindlensError, match="no file .*sersic-adm.*takes low-rank and sersic-adam"):
         begin(system, tmp_path / "sersic-adm")
     with pytest.raises(BlindlensError, match="cannot read"):
         begin(system, tmp_path)

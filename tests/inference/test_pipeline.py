@@ -3,21 +3,16 @@
 from contextlib import contextmanager
 
 import equinox as eqx
-import jax
 import numpy as np
 import pytest
-from conftest import Hidden
+from conftest import TINY_LENS, Hidden
 
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
 from blindlens.inference.pipeline import infer
 from blindlens.inference.stages import fingerprint
-from blindlens.lens.mass import LensModel
-from blindlens.lens.simulate import simulate
-from blindlens.prior import GaussianPrior
 from blindlens.progress import Progress
 
-LENS = LensModel(("sie",), ranges={"Rein": (0.8, 1.5)})
 CONFIG = RunConfig().replace(
     flux_scale=1.0,
     source_fov=3.0,
@@ -27,17 +22,6 @@ CONFIG = RunConfig().replace(
     split_gibbs={"warmup": 8, "thin": 1},
     renoise={"warmup": 4, "rank": 40, "krylov": 4, "steps": 2, "leaps": 3},
 )
-
-
-@pytest.fixture(scope="module")
-def system():
-    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
-    prior = GaussianPrior.from_profiles(
-        8, r, np.exp(-r / 0.3), 0.1 + 0.5 * np.exp(-r / 0.35), k, 1 / (1 + k**2), 10.0, 0.0, "tiny"
-    )
-    x = prior.sample(jax.random.key(0), (1,))
-    (made,) = simulate(jax.random.key(2), np.asarray(10 * x), LENS, shape=(14, 14), pixel_scale=0.4, fov=3.0, sigma=1.0)
-    return made, prior
 
 
 def interrupting(after: int) -> Progress:
@@ -60,29 +44,29 @@ def interrupting(after: int) -> Progress:
     return Interrupting()
 
 
-def test_a_run_broken_off_resumes_to_the_same_draws(system, tmp_path):
-    made, prior = system
-    whole = infer(made.observation, prior, LENS, CONFIG, out=tmp_path / "whole")
+def test_a_run_broken_off_resumes_to_the_same_draws(tiny_system, tmp_path):
+    made, prior = tiny_system
+    whole = infer(made.observation, prior, TINY_LENS, CONFIG, out=tmp_path / "whole")
     assert not list((tmp_path / "whole").glob("*.stage"))  # nothing but results is left
     with pytest.raises(KeyboardInterrupt):
-        infer(made.observation, prior, LENS, CONFIG, out=tmp_path / "broken", progress=interrupting(1))
+        infer(made.observation, prior, TINY_LENS, CONFIG, out=tmp_path / "broken", progress=interrupting(1))
     kept = {path.name for path in (tmp_path / "broken").glob("*.stage")}
     assert {"start.stage", "chains.stage", "block0.stage"} <= kept
-    resumed = infer(made.observation, prior, LENS, CONFIG, out=tmp_path / "broken")
+    resumed = infer(made.observation, prior, TINY_LENS, CONFIG, out=tmp_path / "broken")
     np.testing.assert_array_equal(resumed.source.values, whole.source.values)
-    for name in LENS.space.names:
+    for name in TINY_LENS.space.names:
         np.testing.assert_array_equal(resumed.lens[name].values, whole.lens[name].values)
     # control: another seed is another run
-    other = infer(made.observation, prior, LENS, CONFIG.replace(seed=1))
+    other = infer(made.observation, prior, TINY_LENS, CONFIG.replace(seed=1))
     assert not np.array_equal(other.lens["Rein"].values, whole.lens["Rein"].values)
 
 
-def test_sampler_and_oracle_see_the_same_lens(system):
-    made, prior = system
+def test_sampler_and_oracle_see_the_same_lens(tiny_system):
+    made, prior = tiny_system
     # the whole image: the few dozen pixels of the crop would leave chi2 a scatter of a fifth
     config = CONFIG.replace(draws=64, trim=False)
-    ours = infer(made.observation, prior, LENS, config)
-    exact = infer(made.observation, prior, LENS, config.replace(method="evidence"))
+    ours = infer(made.observation, prior, TINY_LENS, config)
+    exact = infer(made.observation, prior, TINY_LENS, config.replace(method="evidence"))
     sd = exact.lens["Rein"].values.std()
     assert abs(ours.mean()["Rein"] - exact.mean()["Rein"]) < 0.5 * sd
     assert abs(made.truth["Rein"] - exact.mean()["Rein"]) < 4 * sd
@@ -92,15 +76,15 @@ def test_sampler_and_oracle_see_the_same_lens(system):
     assert np.isfinite(exact.attrs["log_evidence"])
 
 
-def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(system, tmp_path, monkeypatch):
-    made, gaussian = system
+def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(tiny_system, tmp_path, monkeypatch):
+    made, gaussian = tiny_system
     prior = Hidden(gaussian)
     monkeypatch.setattr("blindlens.inference.pipeline.load_prior", lambda name, n: gaussian)
     config = CONFIG.replace(trim=False, source_fov=None)
     with pytest.raises(KeyboardInterrupt):
-        infer(made.observation, prior, LENS, config, out=tmp_path, progress=interrupting(6))
-    resumed = infer(made.observation, prior, LENS, config, out=tmp_path)
-    whole = infer(made.observation, prior, LENS, config)
+        infer(made.observation, prior, TINY_LENS, config, out=tmp_path, progress=interrupting(6))
+    resumed = infer(made.observation, prior, TINY_LENS, config, out=tmp_path)
+    whole = infer(made.observation, prior, TINY_LENS, config)
     np.testing.assert_array_equal(resumed.source.values, whole.source.values)
     np.testing.assert_array_equal(resumed.lens["Rein"].values, whole.lens["Rein"].values)
     assert 0.6 < whole.summary()["chi2_per_pixel"] < 1.4
@@ -113,7 +97,9 @@ def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(system, tmp_p
     assert whole.attrs["source_fov"] == pytest.approx(fov.mean())
     # the same name with other weights is another prior, whose run is not resumed
     other = Hidden(eqx.tree_at(lambda g: g.mean, gaussian, 1.1 * gaussian.mean))
-    assert fingerprint(made.observation, other, LENS, config) != fingerprint(made.observation, prior, LENS, config)
+    assert fingerprint(made.observation, other, TINY_LENS, config) != fingerprint(
+        made.observation, prior, TINY_LENS, config
+    )
     # the method that needs a density says so
     with pytest.raises(BlindlensError, match="needs a Gaussian prior"):
-        infer(made.observation, prior, LENS, config.replace(method="evidence"))
+        infer(made.observation, prior, TINY_LENS, config.replace(method="evidence"))

@@ -18,6 +18,12 @@ class GuidanceConfig(Stage):
     cg_tolerance: float = Field(default=1e-3, gt=0, description="relative residual of the linear solves")
     cg_steps: int = Field(default=100, ge=1, description="of conjugate gradients, at the most")
 
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.zeta is not None and self.method != "dps":
+            raise ValueError(f"zeta is for dps, not for {self.method}; leave it out")
+        return self
+
 
 class SourceConfig(Stage):
     """The source alone, for a known lens: reverse diffusion from sigma_max to sigma_min."""
@@ -29,6 +35,12 @@ class SourceConfig(Stage):
         default="cg", description="of pigdm and cla; spectral: the image's pixels decomposed once, N^3 work"
     )
     batch: int = Field(default=8, ge=1, description="draws side by side on a device")
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.solve == "spectral" and self.guidance.method not in ("cla", "pigdm"):
+            raise ValueError(f"solve: spectral is for cla and pigdm, not for {self.guidance.method}; give cg")
+        return self
 
 
 class RefineConfig(Stage):
@@ -73,4 +85,12 @@ class GibbsDDRMConfig(Stage):
     def _falling(self) -> Self:
         if not 1 >= self.window[0] > self.window[1] >= 0:
             raise ValueError("window must fall, from 1 at the most to 0 at the least")
+        return self
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.redraw.solve == "spectral":
+            raise ValueError("redraw.solve: spectral is for a lens that is known; give cg")
+        if self.refine.marginal and not self.end:
+            raise ValueError("refine.marginal needs the Gibbs sweep: give end: true")
         return self

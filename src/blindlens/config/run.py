@@ -1,9 +1,9 @@
 """One run of `infer`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .base import Config, Stage
 from .joint import EvidenceConfig, RenoiseConfig, SplitGibbsConfig
@@ -52,6 +52,18 @@ class RunConfig(Config):
     gibbsddrm: GibbsDDRMConfig = GibbsDDRMConfig()
     source: SourceConfig = SourceConfig()
     evidence: EvidenceConfig = EvidenceConfig()
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        known = self.lens_params is not None
+        if known and self.method != "joint":
+            raise ValueError(f"with lens_params the source alone is drawn; leave method {self.method} out")
+        if known and self.initialise.method != "low-rank":
+            raise ValueError("with lens_params there is no lens to look for; leave initialise.method (--init) out")
+        if (known or self.method == "gibbsddrm") and self.lens_light != "none":
+            what = "a known lens" if known else "gibbsddrm"
+            raise ValueError(f"{what} goes without lens light; give lens_light: none, or method: joint")
+        return self
 
 
 def presets() -> list[str]:

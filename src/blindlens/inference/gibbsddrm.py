@@ -26,25 +26,20 @@ from ..sampler.schedule import Schedule
 from ..sampler.sde import SOLVERS
 from .parallel import spread
 from .problem import Problem, condition
-from .source import guide
-
-SNAPSHOTS = 8
-"""Times at which E[x | x_t] is kept."""
+from .source import guide, worst_residual
 
 
 class Draw(NamedTuple):
     """A joint draw and how it came about.
 
     eta: (d,), the lens at the end. x: (n, n), model units. path: (steps, d), the lens after each step, `Box` vectors.
-    snapshots: (SNAPSHOTS, n, n), E[x | x_t] evenly spaced along the path, the last at its end. refused: share of
-    Langevin steps that would have left the prior. residual: relative, the greatest of the linear solves met. finite:
+    refused: share of Langevin steps that would have left the prior. residual: `worst_residual` at the end. finite:
     whether all of the walk's gradients were.
     """
 
     eta: Array
     x: Array
     path: Array
-    snapshots: Array
     refused: Array
     residual: Array
     finite: Array
@@ -93,17 +88,16 @@ class GibbsDDRM(eqx.Module):
         walk = langevin(key, v, lambda v: self.log_density(v, x, B), stage.size, stage.walk, box.inside, factor)
         return walk._replace(position=box.wrapped(walk.position))
 
-    def draw(self, key: Array, eta: Array, a: Array) -> Draw:
-        """One joint draw from the lens eta (d,), light amplitudes a held."""
+    def draw(self, key: Array, eta: Array) -> Draw:
+        """One joint draw that begins with the lens eta, (d,)."""
         box, stage = self.box, self.stage
         start, key = jax.random.split(key)
         n = self.prior.n
         x_t = self.schedule.sigma_max * jax.random.normal(start, (n, n), self.problem.y.dtype)
         sigmas = self.schedule.ladder(stage.steps)
-        every = np.unique(np.linspace(0, stage.steps, SNAPSHOTS + 1).astype(int)[1:] - 1)
 
         def guided_at(v: Array):
-            return guide(stage.guidance, self.prior, *self.problem.measurement(box.params(v), a), self.schedule)
+            return guide(stage.guidance, self.prior, *self.problem.measurement(box.params(v)), self.schedule)
 
         def step(carry, inputs):
             x_t, v = carry
@@ -120,26 +114,22 @@ class GibbsDDRM(eqx.Module):
                 return (new, walk[0]), walk[1:]
 
             (x_t, v), (refused, finite) = jax.lax.scan(alternate, (x_t, v), jax.random.split(key, stage.repeats))
-            return (x_t, v), (v, self.prior(x_t, then), jnp.mean(refused), jnp.all(finite))
+            return (x_t, v), (v, jnp.mean(refused), jnp.all(finite))
 
         v = box.vector(eta)
         active = jnp.asarray(self.active())
         inputs = (jax.random.split(key, stage.steps), sigmas[:-1], sigmas[1:], active)
-        (x_t, v), (path, means, refused, finite) = jax.lax.scan(step, (x_t, v), inputs)
+        (x_t, v), (path, refused, finite) = jax.lax.scan(step, (x_t, v), inputs)
         x = self.prior(x_t, sigmas[-1])
-
-        def solved(sigma: Array) -> Array:
-            return guided_at(v).evaluate(x + sigma * jax.random.normal(start, x.shape), sigma).residual
-
-        residual = jnp.max(jax.lax.map(solved, sigmas[:: max(1, stage.steps // 8)]))
+        residual = worst_residual(start, guided_at(v), x, self.schedule)
         share = jnp.sum(refused * active) / jnp.maximum(jnp.sum(active), 1)
-        return Draw(box.normal(v), x, path, means[every], share, residual, jnp.all(finite))
+        return Draw(box.normal(v), x, path, share, residual, jnp.all(finite))
 
     @eqx.filter_jit
-    def run(self, keys: Array, eta: Array, a: Array) -> Draw:
-        """A draw a key (K,), from eta (K, d) and a (K, k), stacked."""
+    def run(self, keys: Array, eta: Array) -> Draw:
+        """A draw a key (K,), from eta (K, d), stacked."""
 
         def one(sampler, item):
             return sampler.draw(*item)
 
-        return spread(one, self, (keys, eta, a))
+        return spread(one, self, (keys, eta))

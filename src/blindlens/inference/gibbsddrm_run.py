@@ -6,7 +6,6 @@ import numpy as np
 from jax import Array
 
 from ..config import GibbsDDRMConfig
-from ..errors import BlindlensError
 from ..prior import Denoiser
 from ..progress import Progress
 from ..sampler.schedule import Schedule
@@ -16,14 +15,12 @@ from .initialise import Start
 from .marginal import marginal, variances
 from .problem import Problem
 from .refine import gibbs_end
-from .source import Redraw
+from .source import Redraw, misfits
 from .stages import Store
 
 
 def sampler(problem: Problem, prior: Denoiser, start: Start, stage: GibbsDDRMConfig) -> GibbsDDRM:
     """The sampler with the directions of the source that the data inform."""
-    if problem.light is not None:
-        raise BlindlensError("the paper's method knows no lens light; use --method joint, or --lens-light none")
     rank = stage.rank if stage.covariance == "network" else 0
     basis = np.asarray(start.informed.basis, np.float64)[:, :rank]
     probes = jnp.asarray(np.linalg.qr(basis)[0] if rank else basis, jnp.float32)
@@ -32,13 +29,15 @@ def sampler(problem: Problem, prior: Denoiser, start: Start, stage: GibbsDDRMCon
 
 def trace(problem: Problem, eta: Array, x: Array, stats: dict[str, Array]) -> Trace:
     """A block's draws, eta (K, S, d) with one source x (K, n, n) each, and statistics (K,)."""
-    (K, S), n = eta.shape[:2], x.shape[-1]
-    sources = np.broadcast_to(np.asarray(x)[:, None], (K, S, n, n))
-    none = jnp.zeros(0, x.dtype)
-    chi2 = [[float(problem.chi2(e, source, none)) for e in lenses] for lenses, source in zip(eta, x, strict=True)]
+    K, S, d = eta.shape
+
+    def repeated(values: Array) -> np.ndarray:
+        return np.repeat(np.asarray(values)[:, None], S, 1)
+
+    sources = repeated(x)
+    chi2 = misfits(problem, eta.reshape(-1, d), jnp.asarray(sources.reshape(-1, *x.shape[1:])))
     arrays = {"eta": np.asarray(eta), "x": sources, "a": np.zeros((K, S, 0), np.float32)}
-    repeated = {name: np.broadcast_to(np.asarray(v)[:, None], (K, S)) for name, v in stats.items()}
-    return {**arrays, "chi2_per_pixel": np.array(chi2), **repeated}
+    return {**arrays, "chi2_per_pixel": np.asarray(chi2).reshape(K, S), **{k: repeated(v) for k, v in stats.items()}}
 
 
 def sample(
@@ -64,13 +63,13 @@ def sample(
         which = (np.arange(chains) + b * chains) % len(start.modes.eta)
         keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(key, b), k))(jnp.arange(chains))
         walk_keys, end_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-        drawn = method.run(walk_keys, start.modes.eta[which], a)
+        drawn = method.run(walk_keys, start.modes.eta[which])
         if not drawn.finite.all():
             progress.say("note: the Langevin walk met gradients that are not finite; they were left out")
         stats = {"refused": drawn.refused, "residual": drawn.residual}
         if not stage.end:
             return nothing, trace(problem, drawn.eta[:, None], drawn.x, stats)
-        x, lenses = gibbs_end(end_keys, problem, drawn.eta, drawn.x, a, redraw, stage.refine)
+        x, lenses = gibbs_end(end_keys, problem, drawn.eta, drawn.x, a, redraw, stage.refine, stage.redraw.batch)
         stats["divergent"] = jnp.mean(lenses.divergent, 1)
         return nothing, trace(problem, lenses.eta, x, stats)
 

@@ -30,9 +30,13 @@ def read_content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise BlindlensError(f"there is no file {path} to start from; give low-rank, sersic-adam or a file") from None
+        raise BlindlensError(
+            f"there is no file {path} of lens parameters (--init also takes low-rank and sersic-adam)"
+        ) from None
     except OSError as error:
-        raise BlindlensError(f"cannot read {path} ({error.strerror}); give low-rank, sersic-adam or a file") from None
+        raise BlindlensError(
+            f"cannot read {path} ({error.strerror}); give a YAML or JSON file of lens parameters"
+        ) from None
 
 
 def read_sets(path: Path) -> list[dict[str, float]]:

@@ -189,6 +189,16 @@ def seen(evidence: Evidence, modes: Array, threshold: float = 3.0) -> tuple[int,
     return int(np.ceil(half[0])), int(np.ceil(half[1]))
 
 
+def trimmed(evidence: Evidence, modes: Array, shape: tuple[int, int], k: int) -> tuple[int, int]:
+    """The part of an image (ny, nx) that sees the source; evidence: of the image binned by k.
+
+    Few sizes, so that programs compiled for one image serve the next.
+    """
+    sides = (8 * int(np.ceil(2 * k * (half + 1) / 8)) for half in seen(evidence, modes))
+    ny, nx = (min(n, n % 2 + side) for n, side in zip(shape, sides, strict=True))
+    return ny, nx
+
+
 def translates(problem: Problem, modes: Array, reach: int = 1) -> tuple[Array, Array]:
     """The modes (K, d), and each with the source's field moved by up to `reach` of its pixels along rows and columns.
 
@@ -257,10 +267,7 @@ def initialise(
         eta = polished(middle, translates(middle.problem, eta[:2])[1], stage.keep, stage.within * 2).eta
         shape = observation.shape
         if config.trim:
-            half = seen(evidence(binned, prior.basis[:, :middle_rank], fov), eta)
-            # few sizes, so that programs compiled for one image serve the next
-            sides = (8 * int(np.ceil(2 * k * (h + 1) / 8)) for h in half)
-            shape = tuple(min(n, n % 2 + side) for n, side in zip(shape, sides, strict=True))
+            shape = trimmed(middle, eta, shape, k)
         part = observation.cropped(shape)
         bar.advance()
         full = evidence(part, prior.basis, fov, search=False)

@@ -54,10 +54,13 @@ def infer(
     start_key, sample_key = jax.random.split(jax.random.key(config.seed))
     size = (config.chains, config.draws)
     if config.lens_params is not None:
-        eta, fov = nonblind.known_lens(start_key, observation, gaussian, lens, config)
-        problem = build_problem(observation, prior, lens, config, fov)
-        draws = nonblind.sample(sample_key, problem, prior, eta, *size, config.source, store, progress)
-        return finished(observation, prior, problem, config, fov, draws, store, progress)
+        with progress.stage("initialise", 1) as bar:
+            known = nonblind.known_lens(start_key, observation, gaussian, lens, config)
+            bar.advance()
+        part = observation.cropped(known.shape)
+        problem = build_problem(part, prior, lens, config, known.fov, observation)
+        draws = nonblind.sample(sample_key, problem, prior, known.eta, *size, config.source, store, progress)
+        return finished(part, prior, problem, config, known.fov, draws, store, progress)
 
     start = read_start(store, progress)
     if start is None:

@@ -106,19 +106,15 @@ class Problem(eqx.Module):
         space = self.space + field_space(reference)
         return Problem(self.operator, self.y, self.weight, space, self.light, self.scale, self.offset)
 
-    def measurement(self, p: dict[str, Array], a: Array) -> tuple[LinearOperator, Array]:
-        """A~_l and y~ with y~ = A~_l x + N(0, I), x in model units: all that guidance sees of a lens."""
-        f, lensed = p.get("flux_scale", 1.0), self.operator(p)
-        pedestal = f * self.offset * lensed.mv(jnp.ones(lensed.in_shape, self.y.dtype))
-        light = jnp.tensordot(a, self.light_images(p), 1)
-        return Scaled(f * self.scale * self.weight, lensed), self.weight * (self.y - pedestal - light)
+    def linear(self, p: dict[str, Array]) -> LinearOperator:
+        """A~_l: x -> f C Sigma^-1/2 A_l x for one image in model units; p: parameters in their own units."""
+        return Scaled(self.scale * p.get("flux_scale", 1.0) * self.weight, self.operator(p))
 
-    def whitened(self, eta: Array):
-        """x -> f C Sigma^-1/2 A_l x for one image, as a plain function with an exact transpose."""
-        p = self.params(eta)
-        gain = self.scale * p.get("flux_scale", 1.0) * self.weight
-        lensed = self.operator(p)
-        return lambda x: gain * lensed.mv(x)
+    def measurement(self, p: dict[str, Array]) -> tuple[LinearOperator, Array]:
+        """A~_l and y~ with y~ = A~_l x + N(0, I), without lens light: all that guidance sees of a lens."""
+        A = self.linear(p)
+        pedestal = A.mv(jnp.full(A.in_shape, self.offset / self.scale, self.y.dtype))
+        return A, self.weight * self.y - pedestal
 
 
 def build_problem(

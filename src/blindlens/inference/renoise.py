@@ -139,7 +139,9 @@ class Renoise(eqx.Module):
         def columns(images: Array) -> Array:
             return self.problem.system(eta, images, zero)[1][:, : images.shape[1]]
 
-        return Measurement(self.problem.whitened(eta), columns, self.problem.residual(eta, zero, a))
+        return Measurement(
+            self.problem.linear(self.problem.params(eta)).mv, columns, self.problem.residual(eta, zero, a)
+        )
 
     @eqx.filter_jit
     def run(self, keys: Array, chains: Chain, sigmas: Array, settle: Array) -> tuple[Chain, SweepInfo]:

@@ -35,8 +35,24 @@ def guide(
     return cls(prior, A, y, rule, solver or ConjugateGradients(stage.cg_tolerance, stage.cg_steps))
 
 
+def worst_residual(key: Array, guided: Guided, x: Array, schedule: Schedule) -> Array:
+    """The greatest relative residual of a guidance's linear solves over ten noise levels, where x with noise is x_t."""
+
+    def solved(t: Array) -> Array:
+        sigma = schedule.sigma(t)
+        return guided.evaluate(x + sigma * jax.random.normal(key, x.shape), sigma).residual
+
+    return jnp.max(jax.lax.map(solved, jnp.linspace(0.1, 1.0, 10)))
+
+
+@eqx.filter_jit
+def misfits(problem: Problem, eta: Array, x: Array) -> Array:
+    """chi2 per pixel of lenses (K, d) with their sources (K, n, n), without lens light; (K,)."""
+    return jax.lax.map(lambda item: problem.chi2(*item, jnp.zeros(0, x.dtype)), (eta, x))
+
+
 class SourceDraw(NamedTuple):
-    """x: (n, n), model units. residual: of the linear solves, the greatest over a few noise levels of the path."""
+    """x: (n, n), model units. residual: `worst_residual` there."""
 
     x: Array
     residual: Array
@@ -48,12 +64,7 @@ def draw_source(key: Array, guided: Guided, prior: Denoiser, schedule: Schedule,
     x_t = schedule.sigma_max * jax.random.normal(start, (prior.n, prior.n))
     x = diffuse(walk, guided, x_t, schedule.ladder(stage.steps), stage.solver)
     x = prior(x, schedule.sigma_min)
-
-    def solved(t: Array) -> Array:
-        sigma = schedule.sigma(t)
-        return guided.evaluate(x + sigma * jax.random.normal(look, x.shape), sigma).residual
-
-    return SourceDraw(x, jnp.max(jax.lax.map(solved, jnp.linspace(0.1, 1.0, 10))))
+    return SourceDraw(x, worst_residual(look, guided, x, schedule))
 
 
 @eqx.filter_jit
@@ -75,6 +86,6 @@ class Redraw(eqx.Module):
     stage: SourceConfig = eqx.field(static=True)
 
     def __call__(self, key: Array, eta: Array, a: Array, x: Array) -> Array:
-        A, y = self.problem.measurement(self.problem.params(eta), a)
+        A, y = self.problem.measurement(self.problem.params(eta))
         guided = guide(self.stage.guidance, self.prior, A, y, self.schedule)
         return draw_source(key, guided, self.prior, self.schedule, self.stage).x

@@ -123,7 +123,7 @@ class SplitGibbs(eqx.Module):
     def data_step(self, key: Array, chain: Chain, rho: Array) -> tuple[Chain, Array]:
         """z | x, l by perturb-and-optimise; returns the relative residual of the linear solve too."""
         problem, n = self.problem, self.prior.n
-        forward = problem.whitened(chain.eta)
+        forward = problem.linear(problem.params(chain.eta)).mv
         adjoint = jax.linear_transpose(forward, jax.ShapeDtypeStruct((n, n), chain.x.dtype))
         prior_key, data_key = jax.random.split(key)
         start = chain.x + rho * jax.random.normal(prior_key, (n, n), chain.x.dtype)
@@ -176,7 +176,7 @@ class SplitGibbs(eqx.Module):
 @eqx.filter_jit
 def gain_bound(problem: Problem, eta: Array, n: int, steps: int = 20) -> Array:
     """lambda_max(A~ A~^T) at eta by power iteration: rho^2 times it is the bias left at rho."""
-    forward = problem.whitened(eta)
+    forward = problem.linear(problem.params(eta)).mv
     adjoint = jax.linear_transpose(forward, jax.ShapeDtypeStruct((n, n), problem.y.dtype))
 
     def step(_, carry):
