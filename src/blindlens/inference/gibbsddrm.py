@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from ..config import GibbsDDRMConfig
-from ..guidance import prior_gaussian
+from ..guidance import Guided, prior_gaussian
 from ..lens.box import Box
 from ..prior import Denoiser
 from ..sampler.langevin import Walk, langevin
@@ -42,6 +42,14 @@ class Draw(NamedTuple):
     path: Array
     refused: Array
     residual: Array
+    finite: Array
+
+
+class Steps(NamedTuple):
+    """lens: (k, d), `Box` vectors after each of k steps of the diffusion; refused, finite: (k,), of its walks."""
+
+    lens: Array
+    refused: Array
     finite: Array
 
 
@@ -88,16 +96,20 @@ class GibbsDDRM(eqx.Module):
         walk = langevin(key, v, lambda v: self.log_density(v, x, B), stage.size, stage.walk, box.inside, factor)
         return walk._replace(position=box.wrapped(walk.position))
 
-    def draw(self, key: Array, eta: Array) -> Draw:
-        """One joint draw that begins with the lens eta, (d,)."""
-        box, stage = self.box, self.stage
-        start, key = jax.random.split(key)
-        n = self.prior.n
-        x_t = self.schedule.sigma_max * jax.random.normal(start, (n, n), self.problem.y.dtype)
-        sigmas = self.schedule.ladder(stage.steps)
+    def guided(self, v: Array) -> Guided:
+        """The configured guidance for the lens v, a `Box` vector."""
+        measurement = self.problem.measurement(self.box.params(v))
+        return guide(self.stage.guidance, self.prior, *measurement, self.schedule)
 
-        def guided_at(v: Array):
-            return guide(stage.guidance, self.prior, *self.problem.measurement(box.params(v)), self.schedule)
+    def begin(self, key: Array, eta: Array) -> tuple[Array, Array]:
+        """Noise alone at sigma_max, (n, n), and the lens eta (d,) as a `Box` vector."""
+        n = self.prior.n
+        noise = jax.random.normal(key, (n, n), self.problem.y.dtype)
+        return self.schedule.sigma_max * noise, self.box.vector(eta)
+
+    def descend(self, keys: Array, x_t: Array, v: Array, sigmas: Array, active: Array) -> tuple[Array, Array, Steps]:
+        """Source and lens down the noise levels sigmas (k + 1,). keys: (k,). active: (k,), whether the lens moves."""
+        stage = self.stage
 
         def step(carry, inputs):
             x_t, v = carry
@@ -107,23 +119,26 @@ class GibbsDDRM(eqx.Module):
                 # from the same x_t every time, with the lens of the time before
                 _, v = carry
                 source_key, lens_key = jax.random.split(key)
-                guided = guided_at(v)
-                new = SOLVERS[stage.solver](source_key, guided, x_t, now, then)
+                new = SOLVERS[stage.solver](source_key, self.guided(v), x_t, now, then)
                 still = (v, jnp.zeros((), v.dtype), jnp.asarray(True))
                 walk = jax.lax.cond(active, lambda: tuple(self.lens_walk(lens_key, v, new, then)), lambda: still)
                 return (new, walk[0]), walk[1:]
 
             (x_t, v), (refused, finite) = jax.lax.scan(alternate, (x_t, v), jax.random.split(key, stage.repeats))
-            return (x_t, v), (v, jnp.mean(refused), jnp.all(finite))
+            return (x_t, v), Steps(v, jnp.mean(refused), jnp.all(finite))
 
-        v = box.vector(eta)
-        active = jnp.asarray(self.active())
-        inputs = (jax.random.split(key, stage.steps), sigmas[:-1], sigmas[1:], active)
-        (x_t, v), (path, refused, finite) = jax.lax.scan(step, (x_t, v), inputs)
+        (x_t, v), steps = jax.lax.scan(step, (x_t, v), (keys, sigmas[:-1], sigmas[1:], active))
+        return x_t, v, steps
+
+    def draw(self, key: Array, eta: Array) -> Draw:
+        """One joint draw that begins with the lens eta, (d,)."""
+        start, key = jax.random.split(key)
+        sigmas, active = self.schedule.ladder(self.stage.steps), jnp.asarray(self.active())
+        x_t, v, steps = self.descend(jax.random.split(key, len(active)), *self.begin(start, eta), sigmas, active)
         x = self.prior(x_t, sigmas[-1])
-        residual = worst_residual(start, guided_at(v), x, self.schedule)
-        share = jnp.sum(refused * active) / jnp.maximum(jnp.sum(active), 1)
-        return Draw(box.normal(v), x, path, share, residual, jnp.all(finite))
+        residual = worst_residual(start, self.guided(v), x, self.schedule)
+        refused = jnp.sum(steps.refused * active) / jnp.maximum(jnp.sum(active), 1)
+        return Draw(self.box.normal(v), x, steps.lens, refused, residual, jnp.all(steps.finite))
 
     @eqx.filter_jit
     def run(self, keys: Array, eta: Array) -> Draw:

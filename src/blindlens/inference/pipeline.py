@@ -81,7 +81,8 @@ def infer(
     else:
         problem = problem if config.source_fov else problem.with_free_field(observation)
         draws = renoise_run.sample(sample_key, full, problem, prior, start, *size, config.renoise, store, progress)
-    draws = draws._replace(extra={"modes": len(start.modes.eta), **draws.extra})
+    starts = {name: np.asarray(value).tolist() for name, value in full.problem.params(start.modes.eta).items()}
+    draws = draws._replace(extra={"modes": len(start.modes.eta), "starts": starts, **draws.extra})
     return finished(part, prior, problem, config, start.fov, draws, store, progress)
 
 

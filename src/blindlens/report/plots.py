@@ -59,7 +59,7 @@ def report_figure(posterior: Posterior, warnings: list[str] | None = None) -> Fi
     mean, spread = source.mean(0), source.std(0)
     for column, (title, values, norm, colours) in enumerate(
         [
-            ("source, mean; caustics", mean, _stretch(mean), LIGHT),
+            ("source, mean; caustics", mean, light_stretch(mean), LIGHT),
             ("source, standard deviation", spread, Normalize(0, float(spread.max()) or 1.0), SPREAD),
         ]
     ):
@@ -129,12 +129,14 @@ def mass_components(names: set[str]) -> tuple[str, ...]:
     return ("epl" if "t" in names else "sie", *shear, *(f"multipole{m}" for m in orders))
 
 
-def corner_figure(posterior: Posterior, truths: dict[str, float] | None = None) -> Figure:
+def corner_figure(posterior: Posterior, truths: dict[str, float] | None = None, group: str = "posterior") -> Figure:
     """All parameters against one another, a colour per chain; fixed ones are left out and named above.
 
-    truths: true values to mark, by name; an orientation's is moved by whole periods next to the draws.
+    truths: true values to mark, by name; an orientation's is moved by whole periods next to the draws. group:
+    "marginal" shows the lenses drawn for given sources instead, a colour per source.
     """
-    draws = {str(k): unwrapped(str(k), v.values) for k, v in posterior.lens.items()}
+    lens = posterior.lens if group == "posterior" else posterior.tree[group].to_dataset()
+    draws = {str(k): unwrapped(str(k), v.values) for k, v in lens.items()}
     fixed = {name: d.flat[0] for name, d in draws.items() if np.ptp(d) == 0}
     free = {name: d for name, d in draws.items() if name not in fixed}
     size = 1.6 * max(len(free), 2) + 1.2
@@ -191,7 +193,7 @@ def _range(draws: np.ndarray, truth: float | None) -> tuple[float, float]:
     return values.min() - margin, values.max() + margin
 
 
-def _stretch(values: np.ndarray) -> AsinhNorm:
+def light_stretch(values: np.ndarray) -> AsinhNorm:
     """arcsinh from the darkest to nearly the brightest pixel, linear below a tenth of it."""
     top = float(np.quantile(values, 0.9995))
     top = top if top > values.min() else float(values.min()) + 1.0
