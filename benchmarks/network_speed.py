@@ -61,14 +61,20 @@ def in_jax(network, x, t, v):
     )
 
 
-def in_torch(network, layout):
-    """score_models' network with the weights of ours."""
+def torch_network(network, layout):
+    """score_models' network with the weights of ours, a module of (t, x)."""
     config = network.config.model_dump()
     model = score_models.NCSNpp(**config).to(memory_format=layout).eval().requires_grad_(False)
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(network)]
     arrays = [a.transpose(3, 2, 0, 1) if a.ndim == 4 else a for a in leaves]
     names = tensor_names(network)
     model.load_state_dict({k: torch.tensor(np.ascontiguousarray(a)) for k, a in zip(names, arrays, strict=True)})
+    return model
+
+
+def in_torch(network, layout):
+    """Its forward and gradient."""
+    model = torch_network(network, layout)
 
     def forward(x, t):
         with torch.no_grad():

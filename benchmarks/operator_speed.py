@@ -36,8 +36,8 @@ EVIDENCES, GRADIENTS, CG, DIRECTIONS = 5, 4, 20, 128
 ORDER = ("q", "phi", "Rein", "t", "gamma_1", "gamma_2", "x0", "y0", "a_3", "phi_3", "xs", "ys")
 
 
-def with_caustics(psf, terms, psf_mode, chunk_size):
-    """The three functions of (theta (K, 12), x (K, n, n), v (K, ny, nx)), in eager PyTorch, vectorised over chains."""
+def caustics_simulator(psf, terms, psf_mode, chunk_size):
+    """caustics' image of one parameter vector (the lens in ORDER, then the source's pixels)."""
     cosmology = caustics.FlatLambdaCDM(name="cosmology")
     epl = caustics.EPL(cosmology, name="epl", n_iter=terms + 1, chunk_size=chunk_size)
     multipole = caustics.Multipole(cosmology, m=(3,), name="multipole")
@@ -45,13 +45,21 @@ def with_caustics(psf, terms, psf_mode, chunk_size):
     shear = caustics.ExternalShear(cosmology, x0=0.0, y0=0.0, name="shear")
     lens = caustics.SinglePlane(cosmology, [epl, shear, multipole], z_l=0.5, z_s=1.0, name="lens")
     source = caustics.Pixelated(shape=(NPIX, NPIX), pixelscale=FOV / NPIX, name="source")
-    simulator = caustics.LensSource(
+    return caustics.LensSource(
         lens, source, pixelscale=SCALE, pixels_x=NPIX, psf=torch.tensor(psf, dtype=torch.float32), psf_mode=psf_mode
     )
-    batched = torch.vmap(simulator)
 
-    def image(theta, x):
-        return batched(torch.cat([theta, x.flatten(1)], 1))
+
+def caustics_images(simulator):
+    """theta (K, 12), x (K, n, n) -> (K, ny, nx), vectorised over chains."""
+    batched = torch.vmap(simulator)
+    return lambda theta, x: batched(torch.cat([theta, x.flatten(1)], 1))
+
+
+def with_caustics(psf, terms, psf_mode, chunk_size):
+    """The four functions of (theta (K, 12), x (K, n, n), v (K, ny, nx)), in eager PyTorch, vectorised over chains."""
+    simulator = caustics_simulator(psf, terms, psf_mode, chunk_size)
+    image = caustics_images(simulator)
 
     def forward(theta, x, v):
         with torch.no_grad():

@@ -34,7 +34,7 @@ def infer(
     pixel_scale: float | None = None,
     prior: str | None = None,
     config: str = "default",
-    method: Literal["joint", "gibbsddrm", "evidence"] | None = None,
+    method: Literal["joint", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] | None = None,
     source_fov: float | None = None,
     lens_light: Literal["none", "mge"] | None = None,
     init: str | None = None,
@@ -63,7 +63,8 @@ def infer(
     config
         A YAML file, or a preset: default, fast, paper.
     method
-        The joint sampler, that of arXiv:2511.04792 (gibbsddrm), or the exact evidence of a Gaussian prior.
+        The joint sampler, that of arXiv:2511.04792 (gibbsddrm), the exact evidence of a Gaussian prior, or a baseline
+        to compare with (blind-dps, fast-em, bird).
     source_fov
         Side of the source's field in arcsec; by default chosen from the data.
     lens_light

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from .base import Config, Stage
+from .baselines import BirdConfig, BlindDPSConfig, FastEMConfig
 from .joint import EvidenceConfig, RenoiseConfig, SplitGibbsConfig
 from .paper import GibbsDDRMConfig, SourceConfig
 from .start import InitialiseConfig
@@ -21,9 +22,10 @@ class LensConfig(Stage):
 class RunConfig(Config):
     """One run of `infer`."""
 
-    method: Literal["joint", "gibbsddrm", "evidence"] = Field(
+    method: Literal["joint", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] = Field(
         default="joint",
-        description="joint: split_gibbs for a Gaussian prior, renoise for another; or the paper's; or the exact oracle",
+        description="joint: split_gibbs for a Gaussian prior, renoise for another; the paper's; the exact oracle; "
+        "or a baseline to compare with",
     )
     lens_params: Path | None = Field(
         default=None, description="a file of lens parameters that are known: the source alone is drawn"
@@ -52,6 +54,9 @@ class RunConfig(Config):
     gibbsddrm: GibbsDDRMConfig = GibbsDDRMConfig()
     source: SourceConfig = SourceConfig()
     evidence: EvidenceConfig = EvidenceConfig()
+    blind_dps: BlindDPSConfig = BlindDPSConfig()
+    fast_em: FastEMConfig = FastEMConfig()
+    bird: BirdConfig = BirdConfig()
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -60,8 +65,8 @@ class RunConfig(Config):
             raise ValueError(f"with lens_params the source alone is drawn; leave method {self.method} out")
         if known and self.initialise.method != "low-rank":
             raise ValueError("with lens_params there is no lens to look for; leave initialise.method (--init) out")
-        if (known or self.method == "gibbsddrm") and self.lens_light != "none":
-            what = "a known lens" if known else "gibbsddrm"
+        if (known or self.method not in ("joint", "evidence")) and self.lens_light != "none":
+            what = "a known lens" if known else self.method
             raise ValueError(f"{what} goes without lens light; give lens_light: none, or method: joint")
         return self
 

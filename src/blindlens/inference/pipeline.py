@@ -15,7 +15,7 @@ from ..observation import Observation
 from ..posterior import Posterior
 from ..prior import Denoiser, GaussianPrior, load_prior
 from ..progress import Progress
-from . import gibbsddrm_run, nonblind, oracle, renoise_run, split_gibbs_run
+from . import baselines, gibbsddrm_run, nonblind, oracle, renoise_run, split_gibbs_run
 from .blocks import Draws
 from .evidence import Evidence, Informed, Mode
 from .initialise import Start, initialise
@@ -76,6 +76,8 @@ def infer(
         draws = oracle.sample(sample_key, full, start, *size, config.evidence.moves, progress)
     elif config.method == "gibbsddrm":
         draws = gibbsddrm_run.sample(sample_key, problem, prior, start, *size, config.gibbsddrm, store, progress)
+    elif config.method in baselines.METHODS:
+        draws = baselines.sample(sample_key, problem, prior, start, *size, config, store, progress)
     elif isinstance(prior, GaussianPrior):
         draws = split_gibbs_run.sample(sample_key, full, prior, start, *size, config.split_gibbs, store, progress)
     else:
