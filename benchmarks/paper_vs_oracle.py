@@ -111,7 +111,7 @@ def table(out: Path) -> list[dict[str, float | str]]:
     names = ["exact draws", *(f"{rule} {begin}" for rule in RULES for begin in STARTS)]
     lines = []
     for name in names:
-        z, spread, above, rank, chi2, refused = [], [], [], [], [], []
+        z, above, rank, chi2, refused = [], [], [], [], []
         for a, _ in systems:
             flat, reference = a["oracle"].astype(float), a["oracle evidence"].astype(float)
             ours = {"eta": flat[::64], "evidence": reference[::64], "chi2": a["oracle chi2"].ravel()}
@@ -120,7 +120,6 @@ def table(out: Path) -> list[dict[str, float | str]]:
             finite = np.isfinite(ours["eta"]).all(1) & np.isfinite(ours["evidence"])
             sd = flat.std(0)
             z.append(np.sqrt(np.mean(((ours["eta"] - flat.mean(0)) / sd) ** 2, 1)))
-            spread.append(ours["eta"].var(0, ddof=1) / sd**2)
             above.append(np.where(finite, ours["evidence"] - reference.mean(), -np.inf))
             rank.append((ours["evidence"][:, None] > reference).mean(1))
             chi2.append(ours["chi2"])
@@ -130,7 +129,6 @@ def table(out: Path) -> list[dict[str, float | str]]:
             "draws": name,
             "rms z, median": np.median(np.concatenate(z)),
             "rms z, worst": np.max(np.concatenate(z)),
-            "width ratio": np.sqrt(np.median(np.concatenate(spread)) / 0.455),
             "log evidence, median": np.median(above),
             "log evidence, worst": np.min(above),
             "rank of it": np.mean(np.concatenate(rank)),

@@ -12,11 +12,20 @@ class GuidanceConfig(Stage):
 
     method: Literal["mmps", "pigdm", "cla", "dps"] = "mmps"
     variance: Literal["cla", "pigdm", "eq12-model", "eq12-physical"] = Field(
-        default="pigdm", description="r_t^2 of pigdm and cla"
+        default="cla", description="r_t^2 of pigdm and cla"
     )
     zeta: float | None = Field(default=None, gt=0, description="of dps: steps of fixed length; null: the score itself")
     cg_tolerance: float = Field(default=1e-3, gt=0, description="relative residual of the linear solves")
-    cg_steps: int = Field(default=100, ge=1, description="of conjugate gradients, at the most")
+    cg_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="of conjugate gradients, at the most; null: 100, but 3 for mmps, as with a network more diverge",
+    )
+
+    @property
+    def most_steps(self) -> int:
+        """Of conjugate gradients."""
+        return self.cg_steps or (3 if self.method == "mmps" else 100)
 
     @model_validator(mode="after")
     def _used(self) -> Self:

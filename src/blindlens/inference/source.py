@@ -29,10 +29,10 @@ def guide(
     if stage.method == "dps":
         return DPS(prior, A, y, stage.zeta)
     if stage.method == "mmps":
-        return MMPS(prior, A, y, stage.cg_tolerance, stage.cg_steps)
+        return MMPS(prior, A, y, stage.cg_tolerance, stage.most_steps)
     cls = {"cla": CLA, "pigdm": PiGDM}[stage.method]
     rule = variance(stage.variance, prior.scale, schedule)
-    return cls(prior, A, y, rule, solver or ConjugateGradients(stage.cg_tolerance, stage.cg_steps))
+    return cls(prior, A, y, rule, solver or ConjugateGradients(stage.cg_tolerance, stage.most_steps))
 
 
 def worst_residual(key: Array, guided: Guided, x: Array, schedule: Schedule) -> Array:
