@@ -14,6 +14,7 @@ import argparse
 import time
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +30,7 @@ from blindlens.lens.simulate import gaussian_psf
 from blindlens.linear import LinearOperator, Scaled
 from blindlens.prior import GaussianPrior, load_prior
 from blindlens.sampler.schedule import Schedule
-from blindlens.sampler.sde import CALLS
+from blindlens.sampler.sde import CALLS, diffuse
 from blindlens.storage import load_arrays, save_arrays
 
 NOISE, PIXEL, FOV = 0.35, 12 / 64, 6.24
@@ -80,9 +81,53 @@ def exact(prior: GaussianPrior, A: LinearOperator, y: jax.Array) -> tuple[np.nda
     return mean + gain.T @ r, S - AS.T @ gain
 
 
+EXACT = {"exact score": 1, "exact score, 8 times the draws": 8}
+"""Rows of the exact E[x | x_t, y], which shows what scatter and steps alone do."""
+
+
+class ExactScore(eqx.Module):
+    """E[x | x_t, y] of the Gaussian posterior with this mean and covariance E diag(lam) E^T."""
+
+    mean: jax.Array
+    lam: jax.Array
+    E: jax.Array
+
+    def __call__(self, x_t: jax.Array, sigma: jax.Array) -> jax.Array:
+        c = (x_t.ravel() - self.mean) @ self.E
+        return (self.mean + self.E @ (self.lam / (self.lam + sigma**2) * c)).reshape(x_t.shape)
+
+
+def run_exact(name: str, out: Path, draws: int, _: int) -> None:
+    """One row by the exact score, with the random numbers of the other rows and more."""
+    path = out / file_name(name)
+    if path.is_file():
+        return
+    prior, A, y, _ = system()
+    mean, covariance = exact(prior, A, y)
+    lam, E = scipy.linalg.eigh(covariance)
+    denoise = ExactScore(*(jnp.asarray(t, jnp.float32) for t in (mean, np.maximum(lam, 0), E)))
+    sigmas = Schedule().ladder(STEPS["mmps"])
+
+    @jax.jit
+    def one(key: jax.Array) -> jax.Array:
+        start, walk, _ = jax.random.split(key, 3)
+        x_t = Schedule().sigma_max * jax.random.normal(start, (prior.n, prior.n))
+        return prior(diffuse(walk, denoise, x_t, sigmas), sigmas[-1])
+
+    keys = [jax.random.split(jax.random.key(1 + k), draws) for k in range(EXACT[name])]
+    begun = time.perf_counter()
+    x = np.asarray(jax.lax.map(one, jnp.concatenate(keys), batch_size=16))
+    header = {"name": name, "seconds": time.perf_counter() - begun, "calls": 2 * (len(sigmas) - 1) + 1}
+    save_arrays(path, {"x": x}, header)
+
+
+def file_name(name: str) -> str:
+    return f"{name.replace(' ', '_').replace(',', '')}.safetensors"
+
+
 def run(name: str, out: Path, draws: int, steps: int) -> None:
     """One row: draws of the source."""
-    path = out / f"{name.replace(' ', '_').replace(',', '')}.safetensors"
+    path = out / file_name(name)
     if path.is_file():
         return
     prior, A, y, _ = system()
@@ -106,6 +151,8 @@ def table(out: Path) -> list[dict]:
     lam, E = scipy.linalg.eigh(covariance)
     sd = np.sqrt(np.diag(covariance))
     loaded = [load_arrays(path) for path in sorted(out.glob("*.safetensors"))]
+    if not loaded:
+        raise SystemExit(f"{out} holds no rows yet; run this without --table first")
     count = len(loaded[0][0]["x"])
     rng = np.random.default_rng(0)
     perfect = mean + (rng.normal(size=(count, len(lam))) * np.sqrt(np.maximum(lam, 0))) @ E.T
@@ -136,7 +183,7 @@ def table(out: Path) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--row", action="append", choices=list(rows()))
+    parser.add_argument("--row", action="append", choices=[*rows(), *EXACT])
     parser.add_argument("--draws", type=int, default=32)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--table", action="store_true")
@@ -145,8 +192,8 @@ def main() -> None:
     if arguments.table:
         table(arguments.out)
         return
-    for name in arguments.row or rows():
-        run(name, arguments.out, arguments.draws, arguments.steps)
+    for name in arguments.row or [*rows(), *EXACT]:
+        (run_exact if name in EXACT else run)(name, arguments.out, arguments.draws, arguments.steps)
 
 
 if __name__ == "__main__":

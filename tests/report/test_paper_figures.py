@@ -1,5 +1,6 @@
 """The paper's figures hold what they are said to hold."""
 
+import matplotlib.colors
 import numpy as np
 from conftest import TRUTH, make_posterior
 
@@ -46,6 +47,8 @@ def test_marginal_has_a_colour_a_source_and_the_mixture(tmp_path):
     assert "6 conditionals" in figure.get_suptitle()
     colours = {line.get_color() for line in figure.axes[2].lines}
     assert {f"C{k}" for k in range(6)} <= colours
+    histograms = [matplotlib.colors.to_hex(patch.get_edgecolor()) for patch in figure.axes[0].patches]
+    assert histograms == [matplotlib.colors.to_hex(colour) for colour in (*(f"C{k}" for k in range(6)), "black")]
     marginal_corner(seen(3)).savefig(tmp_path / "corner.png")
 
 

@@ -56,26 +56,17 @@ def marginal_figure(seen: Seen, names: tuple[str, str] = ("Rein", "q")) -> Figur
     values = np.stack([unwrapped(name, lenses[name].values) for name in names], -1)
     low, high = values.min((0, 1)), values.max((0, 1))
     margin = 0.08 * (high - low)
-    options = {"labels": [symbol(name) for name in names], "range": list(zip(low - margin, high + margin, strict=True))}
-    options |= {
-        "plot_density": False,
-        "no_fill_contours": True,
-        "plot_contours": False,
-        "hist_kwargs": {"density": True},
-    }
+    shown = {"labels": [symbol(name) for name in names], "range": list(zip(low - margin, high + margin, strict=True))}
+    shown |= {"plot_density": False, "no_fill_contours": True}
     figure = Figure(figsize=(6.5, 6.5))
-    truths = [seen.truth[name] for name in names]
     for k, source in enumerate(values):
-        corner.corner(source, fig=figure, color=f"C{k % 10}", data_kwargs={"alpha": 0.5, "ms": 3}, **options)
-    corner.corner(
-        values.reshape(-1, 2),
-        fig=figure,
-        color="black",
-        truths=truths,
-        truth_color="black",
-        plot_datapoints=False,
-        **options,
-    )
+        # a dictionary each, as corner writes into it
+        looks = {"data_kwargs": {"alpha": 0.5, "ms": 3}, "hist_kwargs": {"density": True}, "plot_contours": False}
+        corner.corner(source, fig=figure, color=f"C{k % 10}", **looks, **shown)
+    looks = {"hist_kwargs": {"density": True, "lw": 2}, "plot_datapoints": False, "smooth": 1.0}
+    truths = [seen.truth[name] for name in names]
+    mixture = values.reshape(-1, 2)
+    corner.corner(mixture, fig=figure, color="black", truths=truths, truth_color="0.5", **looks, **shown)
     for axes in (figure.axes[0], figure.axes[3]):
         axes.autoscale(axis="y")
     figure.suptitle(f"{seen.posterior.attrs['name']}: mixture (black) and {len(values)} conditionals", fontsize=11)
