@@ -8,7 +8,8 @@ conjugate gradients, with the paper's NCSN++ (17 M parameters, the same weights;
 layouts) and with a denoiser that costs nothing. NUTS: p(l | y, x) of one chain in units of the Fisher matrix's widths,
 100 steps of warm-up and 200 draws at a depth of 6 at the most; the least effective sample size of 12 parameters over
 the time of the draws. Best of the repeats, taken in turns; NUTS once. Results are compared before they are timed; the
-source fades towards its border, where caustics extrapolates it.
+source fades towards its border, where caustics extrapolates it. Of NUTS all but a_3 and phi_3 are compared: near 0 of a_3
+Pyro's coordinates, linear in the parameters and without walls, are another density in these two.
 """
 
 import argparse
@@ -219,10 +220,11 @@ def main() -> None:
     def effective(draws: np.ndarray) -> float:
         return min(ess(column[None]) for column in draws.T)
 
-    worst = np.max(np.abs(ours.mean(0) - theirs.mean(0)) / theirs.std(0))
+    compared = [i for i, name in enumerate(ORDER) if name not in ("a_3", "phi_3")]
+    worst = np.max((np.abs(ours.mean(0) - theirs.mean(0)) / theirs.std(0))[compared])
     line("NUTS", effective(ours) / taken, effective(theirs) / their_time, "effective draws a second", worst)
     print(f"NUTS: ESS {effective(ours):.0f} and {effective(theirs):.0f} of {DRAWS}; agreement is the greatest")
-    print(f"difference of means in sd; ratios of sd: {np.round(ours.std(0) / theirs.std(0), 2)}")
+    print(f"difference of means in sd; ratios of sd: {np.round((ours.std(0) / theirs.std(0))[compared], 2)}")
 
 
 if __name__ == "__main__":

@@ -124,6 +124,7 @@ def test_check_against_what_the_prior_was_trained_on(tmp_path, capsys, monkeypat
         (("train", "--preset", "fast", "--out", "{out}"), "presets are: compact, galaxy64, galaxy64-first, paper"),
         (("prior", "card", "nothing"), "there is no prior file nothing; shipped priors are: galaxy-gaussian"),
         (("prior", "sample", "galaxy-gaussian", "--n", "0", "--out", "{out}"), "--n must be at least 1"),
+        (("prior", "check", "galaxy-gaussian", "--samples", "5", "--out", "{out}"), "samples: input should be greater"),
         (("prior", "import", "nowhere", "--scale", "1", "--offset", "0", "--out", "{out}/a.safetensors"), "nowhere"),
     ],
 )
