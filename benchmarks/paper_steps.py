@@ -8,8 +8,8 @@ conjugate gradients, with the paper's NCSN++ (17 M parameters, the same weights;
 layouts) and with a denoiser that costs nothing. NUTS: p(l | y, x) of one chain in units of the Fisher matrix's widths,
 100 steps of warm-up and 200 draws at a depth of 6 at the most; the least effective sample size of 12 parameters over
 the time of the draws. Best of the repeats, taken in turns; NUTS once. Results are compared before they are timed; the
-source fades towards its border, where caustics extrapolates it. Of NUTS all but a_3 and phi_3 are compared: near 0 of a_3
-Pyro's coordinates, linear in the parameters and without walls, are another density in these two.
+source fades towards its border, where caustics extrapolates it. Of NUTS all but a_3 and phi_3 are compared: near
+a_3 = 0 Pyro's coordinates, linear in the parameters and without walls, are another density in these two.
 """
 
 import argparse
