@@ -49,18 +49,19 @@ def test_blind_dps_pulls_both_means_down_the_misfit(problem, tiny_system, truth)
     u = jnp.concatenate([truth[1].ravel(), truth[0]]) + sigma * jax.random.normal(key, (64 + 7,))
     mean = np.concatenate([np.asarray(prior(u[:64].reshape(8, 8), sigma)).ravel(), np.asarray(u[64:] / (1 + sigma**2))])
 
+    @jax.jit
     def misfit(u):
         x, eta = prior(u[:64].reshape(8, 8), sigma), u[64:] / (1 + sigma**2)
-        return float(jnp.linalg.norm(problem.residual(eta, x, jnp.zeros(0))))
+        return jnp.linalg.norm(problem.residual(eta, x, jnp.zeros(0)))
 
     pulled = {}
     for zeta, zeta_lens in ((1.0, 1e-9), (1e-9, 0.5)):
         method = BlindDPS(problem, prior, Schedule(), BlindDPSConfig(zeta=zeta, zeta_lens=zeta_lens))
-        pulled[zeta > zeta_lens] = np.asarray(method.denoise(u, sigma)) - mean
+        pulled[zeta > zeta_lens] = np.asarray(eqx.filter_jit(method.denoise)(u, sigma)) - mean
     step = 2e-3
     for i, zeta in ((3, 1.0), (30, 1.0), (64 + 2, 0.5), (64 + 5, 0.5)):
         unit = jnp.zeros(71).at[i].set(step)
-        slope = (misfit(u + unit) - misfit(u - unit)) / (2 * step)
+        slope = float(misfit(u + unit) - misfit(u - unit)) / (2 * step)
         assert pulled[i < 64][i] == pytest.approx(-zeta * slope, rel=0.03, abs=2e-3)
     # each length is that of its own part
     assert np.abs(pulled[True][64:]).max() < 1e-5 and np.abs(pulled[False][:64]).max() < 1e-5
@@ -71,11 +72,11 @@ def test_the_lens_of_fast_em_maximises_its_objective(problem, tiny_system, truth
     method = FastEM(problem, tiny_system[1], Schedule(), FastEMConfig())
     sources = x + 0.02 * jax.random.normal(jax.random.key(1), (3, 8, 8))
     begin = eta + 0.1 * jax.random.normal(jax.random.key(2), eta.shape)
-    step = eqx.filter_jit(method.newton)
-    costs, carry = [float(method.cost(begin, sources))], (begin, jnp.asarray(1e-2))
+    step, cost = eqx.filter_jit(method.newton), eqx.filter_jit(method.cost)
+    costs, carry = [float(cost(begin, sources))], (begin, jnp.asarray(1e-2))
     for _ in range(30):
         carry = step(carry, sources)
-        costs.append(float(method.cost(carry[0], sources)))
+        costs.append(float(cost(carry[0], sources)))
     assert all(after <= before for before, after in zip(costs, costs[1:], strict=False))
     # where another optimiser ends, too; the beginning is not there
     slope = jax.jit(jax.value_and_grad(lambda eta: method.cost(eta, sources)))
