@@ -38,6 +38,7 @@ def calls(monkeypatch, posterior):
 
     def infer(observation, **keywords):
         seen.append({"observation": observation, **keywords})
+        posterior.save(keywords["out"] / "posterior.nc")
         return posterior
 
     monkeypatch.setattr(pipeline, "infer", infer)

@@ -126,11 +126,10 @@ def infer(
 
 
 def write_results(posterior: "Posterior", out: Path, progress: Progress) -> None:
-    """posterior.nc, summary.json, report.png and corner.png in `out`, each atomically; warnings also to the user."""
+    """summary.json, report.png and corner.png in `out`, each atomically; warnings also to the user."""
     from .check.residuals import residual_warnings
     from .report.plots import corner_figure, report_figure
 
-    posterior.save(out / "posterior.nc")
     summary = posterior.summary()
     summary["warnings"] += residual_warnings(posterior)
     write_text(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
@@ -163,18 +162,18 @@ def simulate(*, n: Annotated[int, Parameter(name="--n")], seed: int = 0, out: Pa
     if n < 1:
         raise BlindlensError(f"--n must be at least 1, not {n}")
     prepare_jax()
-    import jax
     import numpy as np
     from astropy.io import fits
 
     from .lens.mass import LensModel
     from .lens.simulate import simulate as simulate_systems
+    from .lens.simulate import simulation_key
     from .prior.galaxies import galaxies
 
     fov = 6.24
     progress = Progress(Console(stderr=True))
     with progress.stage("simulate", n) as bar:
-        systems = simulate_systems(jax.random.key(seed), galaxies(seed, n), LensModel(), fov=fov)
+        systems = simulate_systems(simulation_key(seed), galaxies(seed, n), LensModel(), fov=fov)
         for system in systems:
             folder = out / system.observation.name
             system.observation.to_fits(folder / "image.fits")

@@ -47,6 +47,7 @@ def interrupting(after: int) -> Progress:
 def test_a_run_broken_off_resumes_to_the_same_draws(tiny_system, tmp_path):
     made, prior = tiny_system
     whole = infer(made.observation, prior, TINY_LENS, CONFIG, out=tmp_path / "whole")
+    assert (tmp_path / "whole" / "posterior.nc").is_file()
     assert not list((tmp_path / "whole").glob("*.stage"))  # nothing but results is left
     with pytest.raises(KeyboardInterrupt):
         infer(made.observation, prior, TINY_LENS, CONFIG, out=tmp_path / "broken", progress=interrupting(1))

@@ -13,16 +13,21 @@ class BlindDPSConfig(Stage):
 
     solver: Literal["heun", "euler-maruyama"] = "euler-maruyama"
     steps: int = Field(default=1000, ge=1, description="evenly spaced in log sigma")
-    zeta: float = Field(default=1.0, gt=0, description="length of the steps towards the data, of the source")
-    zeta_lens: float = Field(default=0.1, gt=0, description="of the lens, in normal coordinates")
+    zeta: float = Field(
+        default=1.0,
+        gt=0,
+        description="of the gradient of |residual| in the source; a step moves by 2 zeta d log sigma times it",
+    )
+    zeta_lens: float = Field(default=0.1, gt=0, description="the same of the lens, in normal coordinates")
 
 
 class FastEMConfig(Stage):
-    """Fast diffusion EM: a chain's draws of the source diffuse together; their best common lens is found on the way."""
+    """Fast diffusion EM: several sources diffuse side by side, and their best common lens is found on the way."""
 
     guidance: GuidanceConfig = GuidanceConfig(method="pigdm", variance="cla", cg_tolerance=0.01, cg_steps=30)
     solver: Literal["heun", "euler-maruyama"] = "heun"
     steps: int = Field(default=300, ge=1, description="evenly spaced in log sigma")
+    sources: int = Field(default=4, ge=1, description="that share a lens, the draws of the E step")
     begin: float = Field(default=0.7, ge=0, le=1, description="diffusion time from which the lens moves")
     newton: int = Field(default=2, ge=1, description="Levenberg-Marquardt steps of the lens a diffusion step")
 

@@ -11,8 +11,8 @@ class GuidanceConfig(Stage):
     """How a denoiser is told of the data; docs/paper_method.md compares them with the exact posterior."""
 
     method: Literal["mmps", "pigdm", "cla", "dps"] = "mmps"
-    variance: Literal["cla", "pigdm", "eq12-model", "eq12-physical"] = Field(
-        default="cla", description="r_t^2 of pigdm and cla"
+    variance: Literal["cla", "pigdm", "eq12-model", "eq12-physical"] | None = Field(
+        default=None, description="r_t^2 of pigdm and cla; null: cla"
     )
     zeta: float | None = Field(default=None, gt=0, description="of dps: steps of fixed length; null: the score itself")
     cg_tolerance: float = Field(default=1e-3, gt=0, description="relative residual of the linear solves")
@@ -31,6 +31,10 @@ class GuidanceConfig(Stage):
     def _used(self) -> Self:
         if self.zeta is not None and self.method != "dps":
             raise ValueError(f"zeta is for dps, not for {self.method}; leave it out")
+        if self.variance is not None and self.method not in ("cla", "pigdm"):
+            raise ValueError(f"variance is for cla and pigdm, not for {self.method}; leave it out")
+        if self.cg_steps is not None and self.method == "dps":
+            raise ValueError("dps solves no equations; leave cg_steps out")
         return self
 
 
@@ -69,6 +73,12 @@ class RefineConfig(Stage):
         default=None, ge=1, description="sources, evenly spaced, for p(l | y), the paper's 406; null: all"
     )
     batch: int = Field(default=1, ge=1, description="draws side by side on a device; all wait for the longest tree")
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.components is not None and not self.marginal:
+            raise ValueError("components are of the mixture; give marginal, the number of lenses for each")
+        return self
 
 
 class GibbsDDRMConfig(Stage):

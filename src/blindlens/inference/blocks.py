@@ -1,9 +1,11 @@
 """A joint sampler's run in blocks of sweeps, each kept on disk, so that the same call goes on with it."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -34,7 +36,7 @@ class Draws(NamedTuple):
     def of(traces: list[Trace], draws: int, extra: dict[str, Any]) -> "Draws":
         """The first `draws` draws of each chain."""
         whole = {name: np.concatenate([trace[name] for trace in traces], 1)[:, :draws] for name in traces[0]}
-        return Draws(*(jax.numpy.asarray(whole.pop(name)) for name in ("eta", "x", "a")), whole, extra)
+        return Draws(*(jnp.asarray(whole.pop(name)) for name in ("eta", "x", "a")), whole, extra)
 
 
 def run_blocks(
@@ -45,7 +47,9 @@ def run_blocks(
     progress: Progress,
 ) -> list[Trace]:
     """The traces of `total` blocks; advance(b, state, traces so far) does one. At most a block is lost on Ctrl-C."""
-    state, traces = resumed(store, jax.tree.map(np.asarray, state))
+    state, traces, before = resumed(store, jax.tree.map(np.asarray, state))
+    progress.times["sample"] = progress.times.get("sample", 0.0) + before
+    begun = time.perf_counter()
     with progress.stage("sample", total) as bar:
         bar.advance(len(traces))
         for b in range(len(traces), total):
@@ -55,16 +59,18 @@ def run_blocks(
             traces.append(trace)
             store.write(f"block{b}", trace)
             # the draws first, then the state that goes on from there
-            store.write("chains", {f"leaf{i}": v for i, v in enumerate(jax.tree.leaves(state))}, blocks=b + 1)
+            seconds = before + time.perf_counter() - begun
+            leaves = {f"leaf{i}": v for i, v in enumerate(jax.tree.leaves(state))}
+            store.write("chains", leaves, blocks=b + 1, seconds=seconds)
             bar.advance(chi2=float(np.mean(trace["chi2_per_pixel"])))
     return traces
 
 
-def resumed(store: Store, state: State) -> tuple[State, list[Trace]]:
-    """The state and the blocks of an unfinished run of the same fingerprint, or the given state and no blocks."""
+def resumed(store: Store, state: State) -> tuple[State, list[Trace], float]:
+    """State, blocks and seconds of an unfinished run of the same fingerprint, or the given state and no blocks."""
     kept = store.read("chains")
     if kept is None:
-        return state, []
+        return state, [], 0.0
     arrays, header = kept
     treedef = jax.tree.structure(state)
     state = jax.tree.unflatten(treedef, [arrays[f"leaf{i}"] for i in range(treedef.num_leaves)])
@@ -74,4 +80,10 @@ def resumed(store: Store, state: State) -> tuple[State, list[Trace]]:
         if part is None:
             raise BlindlensError(f"a part of the unfinished run in {store.folder} is missing; remove that folder")
         traces.append(part[0])
-    return state, traces
+    return state, traces, header["seconds"]
+
+
+def of_block(key: Array, b: int, chains: int, modes: int) -> tuple[Array, np.ndarray]:
+    """A key for each chain's draw number b, (chains,), and the mode that it begins from: all of them in turn."""
+    keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(key, b), k))(jnp.arange(chains))
+    return keys, (np.arange(chains) + b * chains) % modes

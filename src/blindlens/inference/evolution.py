@@ -1,5 +1,6 @@
 """A reverse diffusion looked at on its way: what arXiv:2511.04792 shows of its sampler."""
 
+import itertools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -31,26 +32,24 @@ def _descend(method: GibbsDDRM, keys: Array, x_t: Array, v: Array, sigmas: Array
 
 
 def evolution(key: Array, method: GibbsDDRM, eta: Array, count: int) -> Snapshots:
-    """One joint draw from the lens eta (d,), seen `count` times, evenly spaced in t. count: at most the steps."""
+    """The joint draw of that key from the lens eta (d,), seen `count` times, evenly in t. count: at most the steps."""
     begin, key = jax.random.split(key)
-    each = method.stage.steps // count
-    total = each * count
-    keys, active = jax.random.split(key, total), jnp.asarray(method.active())
-    t = np.linspace(1, 0, method.stage.steps + 1)
-    sigmas = method.schedule.ladder(method.stage.steps)
+    steps = method.stage.steps
+    keys, active, sigmas = jax.random.split(key, steps), jnp.asarray(method.active()), method.schedule.ladder(steps)
     x_t, v = method.begin(begin, eta)
-    seen = []
-    for first in range(0, total, each):
-        part = slice(first, first + each)
-        x_t, v, mean = _descend(method, keys[part], x_t, v, sigmas[first : first + each + 1], active[part])
+    ends, seen = np.linspace(0, steps, count + 1).round().astype(int), []
+    for a, b in itertools.pairwise(ends):
+        x_t, v, mean = _descend(method, keys[a:b], x_t, v, sigmas[a : b + 1], active[a:b])
         seen.append((x_t, mean, method.box.normal(v)))
-    return Snapshots(t[each : total + 1 : each], *(jnp.stack(parts) for parts in zip(*seen, strict=True)))
+    return Snapshots(np.linspace(1, 0, steps + 1)[ends[1:]], *(jnp.stack(parts) for parts in zip(*seen, strict=True)))
 
 
 @eqx.filter_jit
-def tweedie_mean(key: Array, guided: Guided, prior: Denoiser, schedule: Schedule, t: float, steps: int) -> Array:
-    """D(x_t), (n, n), of a source-only draw that `guided` has carried from t = 1 to t in so many Heun steps."""
+def tweedie_mean(
+    key: Array, guided: Guided, prior: Denoiser, schedule: Schedule, t: float, steps: int, solver: str
+) -> Array:
+    """D(x_t), (n, n), of a source-only draw that `guided` has carried from t = 1 to t in so many steps."""
     start, walk = jax.random.split(key)
     x = schedule.sigma_max * jax.random.normal(start, (prior.n, prior.n))
-    x_t = diffuse(walk, guided, x, schedule.ladder(steps, 1.0, t))
+    x_t = diffuse(walk, guided, x, schedule.ladder(steps, 1.0, t), solver)
     return prior(x_t, schedule.sigma(t))

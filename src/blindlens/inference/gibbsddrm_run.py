@@ -9,7 +9,7 @@ from ..config import GibbsDDRMConfig
 from ..prior import Denoiser
 from ..progress import Progress
 from ..sampler.schedule import Schedule
-from .blocks import Draws, Trace, run_blocks
+from .blocks import Draws, Trace, of_block, run_blocks
 from .gibbsddrm import GibbsDDRM
 from .initialise import Start
 from .marginal import marginal, variances
@@ -60,8 +60,7 @@ def sample(
     redraw = Redraw(problem, prior, method.schedule, stage.redraw)
 
     def advance(b: int, nothing: np.ndarray, traces: list[Trace]) -> tuple[np.ndarray, Trace]:
-        which = (np.arange(chains) + b * chains) % len(start.modes.eta)
-        keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(key, b), k))(jnp.arange(chains))
+        keys, which = of_block(key, b, chains, len(start.modes.eta))
         walk_keys, end_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         drawn = method.run(walk_keys, start.modes.eta[which])
         if not drawn.finite.all():

@@ -34,7 +34,8 @@ def infer(
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> Posterior:
-    """Draw from p(x, l | y). out: folder in which finished stages are kept, so that the same call resumes.
+    """Draw from p(x, l | y). out: folder that receives posterior.nc, and in which finished stages are kept until it
+    exists, so that the same call resumes.
 
     prior and lens: by default those of the configuration.
 
@@ -98,10 +99,18 @@ def finished(
     store: Store,
     progress: Progress,
 ) -> Posterior:
-    """The Posterior of a run whose draws are usable; its stages are removed. BlindlensError if they are not."""
-    if not (np.isfinite(draws.eta).all() and np.isfinite(draws.x).all()):
-        raise BlindlensError("the sampler broke down (draws that are not finite); check the noise map and the PSF")
-    posterior = collect(observation, prior, problem, config, fov, draws, progress)
+    """The Posterior of a run whose draws are usable, saved before its stages are removed. BlindlensError if not."""
+    bad = ~(np.isfinite(draws.eta).all(2) & np.isfinite(draws.x).all((2, 3)))
+    if bad.any():
+        what = "the sampler" if config.lens_params is None else f"guidance {config.source.guidance.method}"
+        advice = "check the noise map and the PSF"
+        if config.lens_params is not None or config.method in ("gibbsddrm", *baselines.METHODS):
+            what = what if config.lens_params is not None else f"method {config.method}"
+            advice = "give it more and shorter steps or another guidance, or check the noise map and the PSF"
+        raise BlindlensError(f"{what} broke down in {bad.sum()} of {bad.size} draws (not finite); {advice}")
+    posterior = collect(observation, prior, problem, config, fov, draws, store.mark, progress)
+    if store.folder is not None:
+        posterior.save(store.folder / "posterior.nc")
     store.clear()
     return posterior
 
@@ -135,9 +144,10 @@ def collect(
     config: RunConfig,
     fov: float,
     draws: Draws,
+    mark: str,
     progress: Progress,
 ) -> Posterior:
-    """The Posterior in data units, with the mean model."""
+    """The Posterior in data units, with the mean model. mark: the fingerprint of what made it."""
     count = draws.eta.shape[0] * draws.eta.shape[1]
     eta, x, a = (t.reshape(count, *t.shape[2:]) for t in (draws.eta, draws.x, draws.a))
     model, light = (np.zeros(observation.shape) for _ in range(2))
@@ -156,6 +166,7 @@ def collect(
         "config": config.model_dump(mode="json"),
         "source_fov": float(params["source_fov"].mean()) if "source_fov" in params else fov,
         "mass": list(problem.operator.lens.mass),
+        "fingerprint": mark,
         "warnings": [],
         "times": progress.times,
         **draws.extra,

@@ -31,7 +31,7 @@ def guide(
     if stage.method == "mmps":
         return MMPS(prior, A, y, stage.cg_tolerance, stage.most_steps)
     cls = {"cla": CLA, "pigdm": PiGDM}[stage.method]
-    rule = variance(stage.variance, prior.scale, schedule)
+    rule = variance(stage.variance or "cla", prior.scale, schedule)
     return cls(prior, A, y, rule, solver or ConjugateGradients(stage.cg_tolerance, stage.most_steps))
 
 

@@ -34,6 +34,15 @@ def gaussian_psf(fwhm: float, pixel_scale: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
+def simulation_key(seed: int) -> Array:
+    """The key of a simulation by seed, in a domain of its own.
+
+    `infer` splits `jax.random.key(seed)`, and splits and folds of a key coincide: with that key, the numbers that a
+    truth is drawn from would come again in the search for it.
+    """
+    return jax.random.fold_in(jax.random.key(seed), 2511_04792)
+
+
 @eqx.filter_jit
 def _noiseless(operator: LensOperator, params: dict[str, Array], source: Array) -> Array:
     return operator(params) @ source

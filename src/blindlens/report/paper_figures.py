@@ -89,8 +89,9 @@ def evolution_figure(
 ) -> Figure:
     """Noisy source x_t and its Tweedie mean (k, n, n) at times t, in surface brightness, and the lens's path (k,)."""
     picked = np.linspace(0, len(t) - 1, 6).round().astype(int)
-    figure = Figure(figsize=(19.0, 11.0), layout="constrained")
-    grid = figure.add_gridspec(4, 6, height_ratios=(3, 3, 1.5, 1.5))
+    rows = -(-len(lens) // 6)
+    figure = Figure(figsize=(19.0, 7.0 + 2.0 * rows), layout="constrained")
+    grid = figure.add_gridspec(2 + rows, 6, height_ratios=(3, 3, *[1.5] * rows))
     field, norm = (-side / 2, side / 2, -side / 2, side / 2), light_stretch(mean[-1])
     for column, k in enumerate(picked):
         limit = float(np.abs(x_t[k]).max())
@@ -99,7 +100,8 @@ def evolution_figure(
         picture(below, mean[k], field, norm, LIGHT, f"E[x | x_t], t = {t[k]:.2f}")
     for i, (name, path) in enumerate(lens.items()):
         axes = figure.add_subplot(grid[2 + i // 6, i % 6])
-        axes.plot(t, unwrapped(name, np.append(path, truth[name]))[:-1], color="C0")
-        axes.axhline(unwrapped(name, np.append(path, truth[name]))[-1], color="black", lw=0.8)
+        *near, true = unwrapped(name, np.append(path, truth[name]))
+        axes.plot(t, near, color="C0")
+        axes.axhline(true, color="black", lw=0.8)
         axes.set(xlim=(1, 0), xlabel="t", title=symbol(name))
     return figure

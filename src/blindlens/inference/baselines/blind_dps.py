@@ -18,8 +18,8 @@ from ..problem import Problem
 class BlindDPS(eqx.Module):
     """u_t = (x_t, eta_t): x of the prior, eta ~ N(0, I), whose denoiser is eta_t / (1 + sigma^2).
 
-    E[u | u_t, y] ~ (D_x, D_eta) - (zeta grad_x, zeta_lens grad_eta) |r|, r the residual over the noise at the means: as
-    in the paper steps of a fixed length, here a unit of log sigma.
+    E[u | u_t, y] ~ (D_x, D_eta) - (zeta grad_x, zeta_lens grad_eta) |r|, r the residual over the noise at the means: a
+    step of the diffusion moves u_t down the gradient of |r|, as the paper's do, by 2 zeta d log sigma times it.
     """
 
     problem: Problem
