@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from blindlens.config import RunConfig
 from blindlens.lens.mass import LensModel
 from blindlens.lens.operator import LensOperator
 from blindlens.lens.simulate import System, simulate
@@ -90,6 +91,16 @@ def make_posterior(seed=0, draws=100, chains=4, shape=(80, 80), fixed=(), lens_l
 
 TINY_RANGES = {"Rein": (0.8, 1.5)}
 TINY_LENS = LensModel(("sie",), ranges=TINY_RANGES)
+TINY_CONFIG = RunConfig().replace(
+    flux_scale=1.0,
+    source_fov=3.0,
+    chains=2,
+    trim=False,
+    interpolation="bilinear",
+    supersampling=1,
+    initialise={"draws": 100, "starts": 3, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40},
+)
+"""Of runs on the tiny system."""
 
 
 @pytest.fixture(scope="session")

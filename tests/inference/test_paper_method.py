@@ -6,25 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY_LENS
+from conftest import TINY_CONFIG, TINY_LENS
 
 from blindlens.config import GibbsDDRMConfig, RunConfig
 from blindlens.errors import BlindlensError
+from blindlens.inference.evolution import evolution
 from blindlens.inference.gibbsddrm import GibbsDDRM
 from blindlens.inference.pipeline import infer
 from blindlens.inference.problem import build_problem, condition
 from blindlens.sampler.schedule import Schedule
 
-CONFIG = RunConfig().replace(
-    flux_scale=1.0,
-    source_fov=3.0,
-    chains=2,
-    draws=3,
-    trim=False,
-    interpolation="bilinear",
-    supersampling=1,
-    initialise={"draws": 100, "starts": 3, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40},
-)
+CONFIG = TINY_CONFIG.replace(draws=3)
 
 
 DRAWS = 200
@@ -95,6 +87,20 @@ def sampler(tiny_system, **stage) -> GibbsDDRM:
     config = GibbsDDRMConfig.from_mapping({"steps": 30, "walk": 20, **stage})
     probes = jnp.linalg.qr(prior.basis[:, :5])[0] if config.covariance == "network" else jnp.zeros((64, 0))
     return GibbsDDRM(problem, prior, probes, Schedule(), config)
+
+
+def test_a_draw_seen_on_its_way_is_the_draw(tiny_system):
+    made, _ = tiny_system
+    eta = TINY_LENS.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
+    method, key = sampler(tiny_system, steps=11, walk=3), jax.random.key(4)
+    whole, seen = method.run(key[None], eta[None]), evolution(key, method, eta, 4)
+    np.testing.assert_allclose(seen.mean[-1], whole.x[0], atol=1e-4 * float(jnp.abs(whole.x).max()))
+    np.testing.assert_allclose(seen.eta[-1], whole.eta[0], atol=1e-4)
+    # eleven steps in four parts: 3, 6 (as 5.5 is rounded), 8 and 11 of them
+    np.testing.assert_allclose(seen.t, 1 - np.array([3, 6, 8, 11]) / 11, atol=1e-12)
+    # control: another key is another draw
+    other = evolution(jax.random.key(5), method, eta, 4)
+    assert float(jnp.abs(other.mean[-1] - whole.x[0]).max()) > 0.01 * float(jnp.abs(whole.x).max())
 
 
 def draws(tiny_system, count=4, **stage):

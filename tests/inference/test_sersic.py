@@ -12,7 +12,7 @@ from blindlens.inference.problem import build_problem
 from blindlens.inference.sersic import SersicFit, sersic_ends, sersic_fit
 from blindlens.lens.light import sersic
 from blindlens.lens.mass import LensModel
-from blindlens.lens.simulate import simulate
+from blindlens.lens.simulate import simulate, simulation_key
 from blindlens.observation import Observation
 from blindlens.prior import GaussianPrior
 
@@ -167,3 +167,21 @@ def test_adam_finds_the_lens_of_a_sersic_source(system):
     broken = eqx.tree_at(lambda f: f.problem.y, fit, fit.problem.y * jnp.nan)
     end, nowhere = sersic_ends(jax.random.key(4), broken, STAGE)
     assert np.isfinite(np.asarray(end)).all() and not np.isfinite(np.asarray(nowhere)).any()
+
+
+def test_a_search_with_the_simulations_seed_does_not_meet_the_truth():
+    space, seed = LensModel().space, 3
+    # what a search for Sersic starts draws, after `infer` and `initialise` have split the key
+    start_key, _ = jax.random.split(jax.random.key(seed))
+    fit_key, _ = jax.random.split(start_key)
+
+    def nearest(key):
+        """Of the starts to the truth of the first system of that key."""
+        (made,) = simulate(key, np.ones((1, 8, 8), np.float32), LensModel(), shape=(8, 8))
+        eta = space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
+        starts = jax.random.normal(fit_key, (48, space.size + 4))[:, : space.size]
+        return float(jnp.abs(starts - eta).max(1).min())
+
+    assert nearest(simulation_key(seed)) > 0.5
+    # control: the seed's own key holds the truth among the starts
+    assert nearest(jax.random.key(seed)) < 1e-3
