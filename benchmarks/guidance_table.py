@@ -81,8 +81,10 @@ def exact(prior: GaussianPrior, A: LinearOperator, y: jax.Array) -> tuple[np.nda
     return mean + gain.T @ r, S - AS.T @ gain
 
 
-EXACT = {"exact score": 1, "exact score, 8 times the draws": 8}
-"""Rows of the exact E[x | x_t, y], which shows what scatter and steps alone do."""
+EXACT = {"exact score": (1, None), "exact score, 100 steps": (1, 100), "exact score, 100 steps, 8 x draws": (8, 100)}
+"""Rows of the exact E[x | x_t, y], which show what scatter and steps alone do: how many times the draws, and steps
+where they are not those of the command line. Draws of as many steps have the same noise throughout.
+"""
 
 
 class ExactScore(eqx.Module):
@@ -97,7 +99,7 @@ class ExactScore(eqx.Module):
         return (self.mean + self.E @ (self.lam / (self.lam + sigma**2) * c)).reshape(x_t.shape)
 
 
-def run_exact(name: str, out: Path, draws: int, _: int) -> None:
+def run_exact(name: str, out: Path, draws: int, steps: int) -> None:
     """One row by the exact score, with the random numbers of the other rows and more."""
     path = out / file_name(name)
     if path.is_file():
@@ -106,7 +108,8 @@ def run_exact(name: str, out: Path, draws: int, _: int) -> None:
     mean, covariance = exact(prior, A, y)
     lam, E = scipy.linalg.eigh(covariance)
     denoise = ExactScore(*(jnp.asarray(t, jnp.float32) for t in (mean, np.maximum(lam, 0), E)))
-    sigmas = Schedule().ladder(STEPS["mmps"])
+    times, own = EXACT[name]
+    sigmas = Schedule().ladder(own or steps)
 
     @jax.jit
     def one(key: jax.Array) -> jax.Array:
@@ -114,7 +117,7 @@ def run_exact(name: str, out: Path, draws: int, _: int) -> None:
         x_t = Schedule().sigma_max * jax.random.normal(start, (prior.n, prior.n))
         return prior(diffuse(walk, denoise, x_t, sigmas), sigmas[-1])
 
-    keys = [jax.random.split(jax.random.key(1 + k), draws) for k in range(EXACT[name])]
+    keys = [jax.random.split(jax.random.key(1 + k), draws) for k in range(times)]
     begun = time.perf_counter()
     x = np.asarray(jax.lax.map(one, jnp.concatenate(keys), batch_size=16))
     header = {"name": name, "seconds": time.perf_counter() - begun, "calls": 2 * (len(sigmas) - 1) + 1}
@@ -153,6 +156,11 @@ def table(out: Path) -> list[dict]:
     loaded = [load_arrays(path) for path in sorted(out.glob("*.safetensors"))]
     if not loaded:
         raise SystemExit(f"{out} holds no rows yet; run this without --table first")
+    by_name = {header["name"]: arrays["x"] for arrays, header in loaded}
+    if {"mmps", "exact score, 100 steps"} <= set(by_name):
+        same, ours = by_name["exact score, 100 steps"], by_name["mmps"]
+        apart = np.linalg.norm(ours - same) / np.linalg.norm(same - same.mean(0))
+        print(f"mmps from the exact score, same noise and steps: {apart:.1e} of the scatter between draws\n")
     count = len(loaded[0][0]["x"])
     rng = np.random.default_rng(0)
     perfect = mean + (rng.normal(size=(count, len(lam))) * np.sqrt(np.maximum(lam, 0))) @ E.T
@@ -189,6 +197,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     prepare_jax()
+    jax.config.update("jax_default_matmul_precision", "highest")  # as `infer` has it
     if arguments.table:
         table(arguments.out)
         return
