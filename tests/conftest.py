@@ -103,6 +103,13 @@ TINY_CONFIG = RunConfig().replace(
 """Of runs on the tiny system."""
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled_programs():
+    """Each takes memory maps, of which a process has 65530 by default; all tests in one process ran out of them."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def tiny_system() -> tuple[System, GaussianPrior]:
     """14 x 14 pixels of an isothermal ellipsoid before a source of 8 x 8 pixels, 3 arcsec wide; its Gaussian prior."""

@@ -221,6 +221,62 @@ def reproduce(*, config: str = "reproduce", prior: str | None = None, seed: int 
     progress.say(f"figures and README.md in {out}")
 
 
+@app.command
+def coverage(
+    *,
+    n: Annotated[int, Parameter(name="--n")],
+    config: str = "gaussian",
+    sources: str | None = None,
+    prior: str | None = None,
+    method: Literal["joint", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] | None = None,
+    seed: int | None = None,
+    out: Path,
+) -> None:
+    """Simulate systems, infer each, and test whether their truths lie in the posteriors as they should.
+
+    The same command resumes; with a greater --n it goes on. docs/coverage.md says what is tested and what came out.
+
+    Parameters
+    ----------
+    n
+        Number of systems.
+    config
+        A YAML file, or a preset: gaussian, galaxy64.
+    sources
+        prior (draws of the prior that infers), procedural:N:SEED, or a folder or file of images.
+    prior
+        A prior's name in the package, or a path.
+    method
+        As in infer.
+    seed
+        Of the systems and all else.
+    out
+        Folder that receives a folder a system, coverage.json, coverage.png and README.md.
+    """
+    if n < 2:
+        raise BlindlensError(f"--n must be at least 2, not {n}")
+    prepare_jax()
+    from .config import CoverageConfig
+
+    study = CoverageConfig.load(config)
+    given = {key: v for key, v in {"prior": prior, "method": method, "seed": seed}.items() if v is not None}
+    systems = {} if sources is None else {"sources": sources}
+    study = study.replace(run={**study.run.model_dump(), **given}, systems={**study.systems.model_dump(), **systems})
+    write_text(out / "config.yaml", study.to_yaml())
+    progress = Progress(Console(stderr=True))
+
+    from .coverage import coverage as run_study
+
+    try:
+        figures = run_study(out, n, study, progress)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted: what is done is kept in {out}; the same command resumes") from None
+    for group, found in figures["draws"].items():
+        inside = "inside" if found["TARP inside the 95 % band"] else "OUTSIDE"
+        progress.say(f"{group}: TARP {inside} the 95 % band, p {found['TARP p']:.2g}")
+    progress.say(f"{figures['systems']} systems, {figures['failed']} failed; tables and figure in {out}")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 for what the user can mend, 130 after Ctrl-C."""
     try:

@@ -18,6 +18,8 @@ CONFIG = RunConfig().replace(
     source_fov=3.0,
     chains=2,
     draws=16,
+    # the whole image, for all: one compilation, and a crop of a few dozen pixels would leave chi2 a scatter of a fifth
+    trim=False,
     initialise={"draws": 100, "starts": 3, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40},
     split_gibbs={"warmup": 8, "thin": 1},
     renoise={"warmup": 4, "rank": 40, "krylov": 4, "steps": 2, "leaps": 3},
@@ -64,8 +66,7 @@ def test_a_run_broken_off_resumes_to_the_same_draws(tiny_system, tmp_path):
 
 def test_sampler_and_oracle_see_the_same_lens(tiny_system):
     made, prior = tiny_system
-    # the whole image: the few dozen pixels of the crop would leave chi2 a scatter of a fifth
-    config = CONFIG.replace(draws=64, trim=False)
+    config = CONFIG.replace(draws=64)
     ours = infer(made.observation, prior, TINY_LENS, config)
     exact = infer(made.observation, prior, TINY_LENS, config.replace(method="evidence"))
     sd = exact.lens["Rein"].values.std()
@@ -81,7 +82,7 @@ def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(tiny_system, 
     made, gaussian = tiny_system
     prior = Hidden(gaussian)
     monkeypatch.setattr("blindlens.inference.pipeline.load_prior", lambda name, n: gaussian)
-    config = CONFIG.replace(trim=False, source_fov=None)
+    config = CONFIG.replace(source_fov=None)
     with pytest.raises(KeyboardInterrupt):
         infer(made.observation, prior, TINY_LENS, config, out=tmp_path, progress=interrupting(6))
     resumed = infer(made.observation, prior, TINY_LENS, config, out=tmp_path)

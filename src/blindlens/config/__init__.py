@@ -2,6 +2,7 @@
 
 from .base import Config, Stage
 from .baselines import BirdConfig, BlindDPSConfig, FastEMConfig
+from .coverage import CoverageConfig, SystemsConfig
 from .joint import EvidenceConfig, RenoiseConfig, SplitGibbsConfig
 from .paper import GibbsDDRMConfig, GuidanceConfig, RefineConfig, SourceConfig
 from .run import LensConfig, RunConfig, presets
@@ -11,6 +12,7 @@ __all__ = [
     "BirdConfig",
     "BlindDPSConfig",
     "Config",
+    "CoverageConfig",
     "EvidenceConfig",
     "FastEMConfig",
     "GibbsDDRMConfig",
@@ -24,5 +26,6 @@ __all__ = [
     "SourceConfig",
     "SplitGibbsConfig",
     "Stage",
+    "SystemsConfig",
     "presets",
 ]

@@ -60,19 +60,19 @@ def simulate(
     sigma: float = 0.35,
     supersampling: int = 8,
     interpolation: str = "cubic",
+    core: int | None = None,
     params: dict[str, Array] | None = None,
 ) -> list[System]:
     """One system per source; the defaults are the set-up of arXiv:2511.04792 with 8 x 8 rays per pixel.
 
     sources: (K, n, n) surface brightness on a field of `fov` arcsec. params: lens parameters (K,) each, else drawn from
-    the lens model's prior. interpolation: of the sources between their pixels. sigma: standard deviation of the white
-    noise, in the sources' units. Each system's random
-    numbers depend on the key and its index alone.
+    the lens model's prior. interpolation: of the sources between their pixels; core: rays next to the lens's centre, as
+    in LensOperator. sigma: standard deviation of the white noise, in the sources' units. Each system's random numbers
+    depend on the key and its index alone.
     """
     psf = gaussian_psf(psf_fwhm, pixel_scale)
-    operator = LensOperator(
-        lens, shape, pixel_scale, sources.shape[-1], fov, psf, supersampling=supersampling, interpolation=interpolation
-    )
+    how = {"supersampling": supersampling, "interpolation": interpolation, "core": core}
+    operator = LensOperator(lens, shape, pixel_scale, sources.shape[-1], fov, psf, **how)
     systems = []
     for k, source in enumerate(np.asarray(sources)):
         lens_key, noise_key = jax.random.split(jax.random.fold_in(key, k))

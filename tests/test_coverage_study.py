@@ -1,0 +1,211 @@
+"""A study of coverage: systems, refusals, the page; and (slow) of the exact oracle, whole, with controls."""
+
+import functools
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blindlens import coverage
+from blindlens.cli import main
+from blindlens.config import CoverageConfig
+from blindlens.errors import BlindlensError
+from blindlens.inference.stages import fingerprint
+from blindlens.lens.simulate import System
+from blindlens.posterior import Posterior
+from blindlens.progress import Progress
+
+TINY = {
+    "systems": {
+        "source_pixels": 12,
+        "pixels": 18,
+        "pixel_scale": 0.36,
+        "source_fov": 3.0,
+        "psf_fwhm": 0.36,
+        "noise": 1.0,
+    },
+    "run": {
+        "method": "evidence",
+        "trim": False,
+        "supersampling": 2,
+        "chains": 4,
+        "draws": 16,
+        "lens": {"ranges": {"Rein": (0.8, 1.5), "xs": (-0.2, 0.2), "ys": (-0.2, 0.2)}},
+        "initialise": {"draws": 400, "starts": 8, "steps": 60, "most_rank": 128, "tail": 1e-9},
+    },
+}
+"""The exact oracle on systems that are drawn from its own prior: calibrated, whatever the size."""
+
+
+def tiny(run=(), **systems) -> CoverageConfig:
+    return CoverageConfig.from_mapping({"systems": TINY["systems"] | systems, "run": TINY["run"] | dict(run)})
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"draws": 2}, "at least 16"),
+        ({"draws": 3, "chains": 20}, "of 4 or more"),
+        ({"source_fov": 3.0}, "leave source_fov"),
+        ({"flux_scale": 2.0}, "leave source_fov, flux_scale out"),
+        ({"bin": 2}, "go without"),
+        ({"prior": "galaxy64"}, "64 x 64"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(tmp_path, changes, words):
+    with pytest.raises(BlindlensError, match=words.replace("at least 16", "of 16 or more")):
+        coverage.coverage(tmp_path, 2, tiny(changes), Progress())
+
+
+def test_presets_are_valid_and_the_command_refuses_too_few(tmp_path, capsys):
+    assert CoverageConfig.presets() == ["galaxy64", "gaussian"]
+    assert all(CoverageConfig.load(name).run.initialise.most_rank == 192 for name in CoverageConfig.presets())
+    with pytest.raises(SystemExit) as exit:
+        main(["coverage", "--n", "1", "--out", str(tmp_path)])
+    assert exit.value.code == 2 and "--n must be at least 2" in capsys.readouterr().err
+
+
+def test_systems_are_their_own_whatever_their_number_and_what_is_told_may_be_wrong():
+    study = coverage.setting(tiny())
+    first, again, other = (coverage.system(study, k) for k in (0, 0, 1))
+    np.testing.assert_array_equal(first.observation.image, again.observation.image)
+    assert not np.allclose(first.source, other.source) and first.truth != other.truth
+    wrong = coverage.system(coverage.setting(tiny(psf_error=1.5, noise_error=2.0)), 0)
+    np.testing.assert_array_equal(wrong.observation.image, first.observation.image)
+    assert wrong.observation.noise[0, 0] == 2 * first.observation.noise[0, 0]
+    assert wrong.observation.psf.max() < 0.7 * first.observation.psf.max()
+    # images of others, twice as bright; and no more systems than images
+    bright = coverage.setting(tiny(sources="procedural:2:5", brightness=2.0, rays=4))
+    plain = coverage.setting(tiny(sources="procedural:2:5"))
+    np.testing.assert_allclose(coverage.system(bright, 1).source, 2 * coverage.system(plain, 1).source, rtol=1e-6)
+    with pytest.raises(BlindlensError, match="holds 2 images"):
+        coverage.system(bright, 2)
+
+
+SPREAD = 0.05
+SYSTEM = coverage.system
+
+
+@functools.cache
+def known(k: int) -> System:
+    """System number k of the tiny study, made once."""
+    return SYSTEM(coverage.setting(tiny()), k)
+
+
+def inferred(width: float):
+    """A stand-in for `infer`: draws `width` times as wide as they should be, of lens and source, for truths that
+    scatter round their middle by SPREAD, far less than the prior does."""
+
+    study = coverage.setting(tiny())
+
+    def infer(observation, prior, lens, config, out):
+        k = int(observation.name[-4:])
+        made, rng = known(k), np.random.default_rng([k, 1])
+        truth = np.asarray(lens.space.to_normal({name: jnp.asarray(v) for name, v in made.truth.items()}))
+        size = (config.chains, config.draws)
+        eta = truth + SPREAD * (rng.normal(size=12) + width * rng.normal(size=(*size, 12)))
+        lenses = {k: np.asarray(v) for k, v in lens.space.from_normal(jnp.asarray(eta)).items()}
+        moved = SPREAD * (rng.normal(size=5) + width * rng.normal(size=(*size, 5))) @ study.components.T
+        source = made.source + moved.reshape(*size, 12, 12)
+        attrs = {"config": {}, "source_fov": 3.0, "times": {"sample": 2.0}}
+        attrs["fingerprint"] = fingerprint(observation, prior, lens, config)
+        stats = {"chi2_per_pixel": np.ones(size)}
+        posterior = Posterior.from_draws(lenses, source, stats, observation, {"image": made.noiseless}, attrs)
+        posterior.save(out / "posterior.nc")
+        return posterior
+
+    return infer
+
+
+@pytest.fixture(scope="module")
+def right_study(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coverage, "infer", inferred(1.0))
+        patch.setattr(coverage, "system", lambda study, k: known(k))
+        return out, coverage.coverage(out, 30, tiny(), Progress())
+
+
+def test_right_posteriors_pass_and_the_controls_do_not(right_study):
+    _, figures = right_study
+    assert figures["systems"] == 30 and figures["failed"] == 0 and figures["lenses an hour"] == pytest.approx(1800)
+    assert 1 < figures["greatest r_hat"] < 1.2 and max(figures["median width"].values()) < 2 * SPREAD
+    for group in ("lens", "source", "both"):
+        score, expected, error = figures["draws"][group]["Mira"].values()
+        assert figures["draws"][group]["TARP p"] > 0.001 and abs(score - expected) < 4 * error
+        for control in coverage.CONTROLS:
+            assert figures[control][group]["TARP p"] < 0.01
+    assert not any(figures["draws"][group]["ranks rejected at 1 %"] for group in ("lens", "source"))
+
+
+def test_wrong_posteriors_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(coverage, "infer", inferred(0.5))
+    monkeypatch.setattr(coverage, "system", lambda study, k: known(k))
+    figures = coverage.coverage(tmp_path, 20, tiny(), Progress())["draws"]
+    assert not any(found["TARP inside the 95 % band"] for found in figures.values())
+    assert figures["lens"]["ranks rejected at 1 %"] and figures["source"]["ranks rejected at 1 %"]
+
+
+def test_a_study_leaves_tables_a_figure_and_each_posterior(right_study):
+    out, figures = right_study
+    assert json.loads((out / "coverage.json").read_text()) == figures
+    assert len(figures["draws"]["lens"]["ranks"]) == 12 and len(figures["draws"]["source"]["ranks"]) == 9
+    assert set(figures["draws"]) == {"lens", "source", "both"} == set(figures["draws 1.5 times as wide"])
+    text = (out / "README.md").read_text()
+    assert "| q phi (cos) |" in text and "| component_4 |" in text and "method: evidence" in text
+    for table in text.split("\n\n"):
+        assert len({row.count("|") for row in table.splitlines() if row.startswith("|")}) <= 1
+    assert (out / "coverage.png").stat().st_size > 20_000
+    assert len(list(out.glob("*/posterior.nc"))) == 30
+
+
+def test_a_study_goes_on_and_counts_what_fails(right_study, monkeypatch):
+    out, figures = right_study
+
+    def fails(observation, *arguments, **options):
+        assert observation.name == "system0030"  # the others are not run again
+        raise BlindlensError("no start explains it")
+
+    monkeypatch.setattr(coverage, "infer", fails)
+    with monkeypatch.context() as patch:
+        patch.setattr(coverage, "system", lambda study, k: known(k))
+        again = coverage.coverage(out, 31, tiny(), Progress())
+    assert again["systems"] == 30 and again["failed"] == 1 and again["draws"] == figures["draws"]
+    assert "no start" in (out / "system0030" / "failure.txt").read_text()
+    # with another seed nothing there is of use
+    with pytest.raises(AssertionError):
+        coverage.coverage(out, 2, tiny({"seed": 1}), Progress())
+
+
+def test_draws_are_thinned_to_what_they_are_worth_and_controls_keep_their_mean(right_study):
+    out, _ = right_study
+    study = coverage.setting(tiny())
+    made, posterior = coverage.system(study, 0), Posterior.load(out / "system0000" / "posterior.nc")
+    groups = coverage.vectors(study, made, posterior)
+    assert groups["both"].truth.size == 21 and groups["lens"].aside.shape == (32, 12)
+    assert 8 <= len(groups["lens"].draws) <= 32
+    wide = groups["lens"].widened(2.0)
+    both = [np.concatenate([v.aside, v.draws]) for v in (groups["lens"], wide)]
+    np.testing.assert_allclose(both[0].mean(0), both[1].mean(0), atol=1e-6)
+    np.testing.assert_allclose(2 * both[0].std(0), both[1].std(0), rtol=1e-5)
+    # the same draw over and over is worth one: the fewest that are ranked
+    for name in posterior.lens:
+        posterior.tree["posterior"][name].values[:, 1:] = posterior.tree["posterior"][name].values[:, :1]
+    assert len(coverage.vectors(study, made, posterior)["lens"].draws) == 8
+
+
+@pytest.mark.slow
+def test_the_oracle_is_calibrated_and_the_controls_are_not(tmp_path):
+    """Simulation-based calibration (Talts et al. 2018) over 200 systems; about a quarter of an hour on one core."""
+    figures = coverage.coverage(tmp_path, 200, tiny(), Progress())
+    print(json.dumps(figures, indent=1))
+    assert figures["failed"] == 0
+    for group in ("lens", "source"):
+        assert not figures["draws"][group]["ranks rejected at 1 %"]
+        for control in coverage.CONTROLS:
+            assert figures[control][group]["ranks rejected at 1 %"]
+            assert not figures[control][group]["TARP inside the 95 % band"]
+    for group in ("lens", "source", "both"):
+        score, expected, error = figures["draws"][group]["Mira"].values()
+        assert figures["draws"][group]["TARP p"] > 0.001 and abs(score - expected) < 3.5 * error
