@@ -30,7 +30,7 @@ STUDY = {
         "trim": False,
         "supersampling": 2,
         "chains": 4,
-        "draws": 64,
+        "draws": 32,
         "lens": {"ranges": {"Rein": (0.8, 1.5), "xs": (-0.2, 0.2), "ys": (-0.2, 0.2)}},
         "initialise": {"draws": 400, "starts": 8, "steps": 60, "most_rank": 128, "tail": 1e-9},
         "renoise": {"warmup": 16, "rank": 128, "krylov": 0},
