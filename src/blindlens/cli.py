@@ -34,7 +34,7 @@ def infer(
     pixel_scale: float | None = None,
     prior: str | None = None,
     config: str = "default",
-    method: Literal["joint", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] | None = None,
+    method: Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] | None = None,
     source_fov: float | None = None,
     lens_light: Literal["none", "mge"] | None = None,
     init: str | None = None,
@@ -63,8 +63,8 @@ def infer(
     config
         A YAML file, or a preset: default, fast, paper.
     method
-        The joint sampler, that of arXiv:2511.04792 (gibbsddrm), the exact evidence of a Gaussian prior, or a baseline
-        to compare with (blind-dps, fast-em, bird).
+        The joint sampler, its kind for score priors whatever the prior (renoise), that of arXiv:2511.04792 (gibbsddrm),
+        the exact evidence of a Gaussian prior, or a baseline to compare with (blind-dps, fast-em, bird).
     source_fov
         Side of the source's field in arcsec; by default chosen from the data.
     lens_light
@@ -228,7 +228,7 @@ def coverage(
     config: str = "gaussian",
     sources: str | None = None,
     prior: str | None = None,
-    method: Literal["joint", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] | None = None,
+    method: Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] | None = None,
     seed: int | None = None,
     out: Path,
 ) -> None:

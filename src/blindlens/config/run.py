@@ -22,10 +22,10 @@ class LensConfig(Stage):
 class RunConfig(Config):
     """One run of `infer`."""
 
-    method: Literal["joint", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] = Field(
+    method: Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] = Field(
         default="joint",
-        description="joint: split_gibbs for a Gaussian prior, renoise for another; the paper's; the exact oracle; "
-        "or a baseline to compare with",
+        description="joint: split_gibbs for a Gaussian prior, renoise for another; renoise for any; the paper's; the "
+        "exact oracle; or a baseline to compare with",
     )
     lens_params: Path | None = Field(
         default=None, description="a file of lens parameters that are known: the source alone is drawn"
@@ -65,7 +65,7 @@ class RunConfig(Config):
             raise ValueError(f"with lens_params the source alone is drawn; leave method {self.method} out")
         if known and self.initialise.method != "low-rank":
             raise ValueError("with lens_params there is no lens to look for; leave initialise.method (--init) out")
-        if (known or self.method not in ("joint", "evidence")) and self.lens_light != "none":
+        if (known or self.method not in ("joint", "renoise", "evidence")) and self.lens_light != "none":
             what = "a known lens" if known else self.method
             raise ValueError(f"{what} goes without lens light; give lens_light: none, or method: joint")
         return self

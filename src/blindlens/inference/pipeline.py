@@ -79,7 +79,7 @@ def infer(
         draws = gibbsddrm_run.sample(sample_key, problem, prior, start, *size, config.gibbsddrm, store, progress)
     elif config.method in baselines.METHODS:
         draws = baselines.sample(sample_key, problem, prior, start, *size, config, store, progress)
-    elif isinstance(prior, GaussianPrior):
+    elif isinstance(prior, GaussianPrior) and config.method == "joint":
         draws = split_gibbs_run.sample(sample_key, full, prior, start, *size, config.split_gibbs, store, progress)
     else:
         problem = problem if config.source_fov else problem.with_free_field(observation)
