@@ -1,6 +1,6 @@
 """The default joint sampler against the exact posterior, from cold starts, on systems drawn from a Gaussian prior.
 
-python benchmarks/joint_vs_oracle.py OUT --systems 20 [--first 0] [--method split_gibbs|evidence|conditional]
+python benchmarks/joint_vs_oracle.py OUT --systems 20 [--first 0] [--method split_gibbs|renoise|evidence|conditional]
 python benchmarks/joint_vs_oracle.py OUT --table
 
 The first form runs the systems that OUT does not hold yet (start several at once, of different --first, for several
@@ -32,7 +32,7 @@ from blindlens.storage import load_arrays, save_arrays
 
 N, SIGMA, FOV, PIXEL = 32, 1.0, 3.12, 12 / 64
 LENS = LensModel(ranges={"Rein": (0.6, 1.2)})
-METHODS = ("split_gibbs", "evidence", "conditional")
+METHODS = ("split_gibbs", "renoise", "evidence", "conditional")
 
 
 def system(k: int, prior: GaussianPrior, lens: LensModel) -> System:
@@ -52,7 +52,11 @@ def run(k: int, method: str, out: Path) -> None:
     assert isinstance(prior, GaussianPrior)
     made = system(k, prior, lens)
     config = RunConfig().replace(
-        method="evidence" if method == "evidence" else "split_gibbs", flux_scale=1.0, source_fov=FOV, seed=k, trim=False
+        method=method if method in ("evidence", "renoise") else "joint",
+        flux_scale=1.0,
+        source_fov=FOV,
+        seed=k,
+        trim=False,
     )
     # as many directions for all: no system compiles anew, and what is left out is worth 0.4 nat; one for the control
     directions = 1 if method == "conditional" else 192
@@ -137,7 +141,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
-        for method in ("split_gibbs", "conditional"):
+        for method in ("split_gibbs", "renoise", "conditional"):
             if any(arguments.out.glob(f"{method}-*.safetensors")):
                 table(arguments.out, method)
         return

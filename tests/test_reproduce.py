@@ -21,11 +21,11 @@ TINY = {
         "sersic": {"starts": 8, "steps": 20, "rays": 1},
     },
     "gibbsddrm": {
-        "guidance": {"method": "pigdm", "variance": "cla", "cg_steps": 5},
-        "steps": 20,
+        "guidance": {"method": "pigdm", "variance": "cla", "cg_steps": 30},
+        "steps": 40,
         "walk": 2,
-        "redraw": {"guidance": {"method": "cla", "variance": "cla", "cg_steps": 5}, "steps": 20},
-        "refine": {"precondition": True, "step": 0.1, "warmup": 20, "marginal": 10, "depth": 3},
+        "redraw": {"guidance": {"method": "cla", "variance": "cla", "cg_steps": 30}, "steps": 40},
+        "refine": {"precondition": True, "step": 0.1, "warmup": 100, "marginal": 20, "depth": 4},
     },
 }
 

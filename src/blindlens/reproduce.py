@@ -158,8 +158,9 @@ def figures(seen: Seen) -> dict[str, Any]:
     """chi2/pixel of the noise and of the draws, and how far the truth lies from p(l | y), in its widths."""
     lenses, z = seen.posterior.tree["marginal"].to_dataset(), {}
     for name, truth in seen.truth.items():
-        values = unwrapped(name, np.append(lenses[name].values, truth))
-        z[name] = float((values[:-1].mean() - values[-1]) / values[:-1].std())
+        *drawn, true = unwrapped(name, np.append(lenses[name].values, truth))
+        off, width = np.mean(drawn) - true, np.std(drawn)
+        z[name] = float(off / width if width else np.copysign(np.inf, off))  # a lens at a wall of its prior stays there
     chi2 = [float(np.mean(r**2)) for r in seen.residuals]
     stats = seen.posterior.tree["sample_stats"]
     return {
