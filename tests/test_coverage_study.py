@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blindlens import coverage
 from blindlens.cli import main
 from blindlens.config import CoverageConfig
+from blindlens.coverage import coverage, setting, study, system
+from blindlens.coverage.places import vectors
+from blindlens.coverage.tally import CONTROLS
 from blindlens.errors import BlindlensError
 from blindlens.inference.stages import fingerprint
 from blindlens.lens.simulate import System
@@ -55,7 +57,7 @@ def tiny(run=(), **systems) -> CoverageConfig:
 )
 def test_what_cannot_be_judged_is_refused(tmp_path, changes, words):
     with pytest.raises(BlindlensError, match=words.replace("at least 16", "of 16 or more")):
-        coverage.coverage(tmp_path, 2, tiny(changes), Progress())
+        coverage(tmp_path, 2, tiny(changes), Progress())
 
 
 def test_presets_are_valid_and_the_command_refuses_too_few(tmp_path, capsys):
@@ -67,37 +69,36 @@ def test_presets_are_valid_and_the_command_refuses_too_few(tmp_path, capsys):
 
 
 def test_systems_are_their_own_whatever_their_number_and_what_is_told_may_be_wrong():
-    study = coverage.setting(tiny())
-    first, again, other = (coverage.system(study, k) for k in (0, 0, 1))
+    tiny_study = setting(tiny())
+    first, again, other = (system(tiny_study, k) for k in (0, 0, 1))
     np.testing.assert_array_equal(first.observation.image, again.observation.image)
     assert not np.allclose(first.source, other.source) and first.truth != other.truth
-    wrong = coverage.system(coverage.setting(tiny(psf_error=1.5, noise_error=2.0)), 0)
+    wrong = system(setting(tiny(psf_error=1.5, noise_error=2.0)), 0)
     np.testing.assert_array_equal(wrong.observation.image, first.observation.image)
     assert wrong.observation.noise[0, 0] == 2 * first.observation.noise[0, 0]
     assert wrong.observation.psf.max() < 0.7 * first.observation.psf.max()
     # images of others, twice as bright; and no more systems than images
-    bright = coverage.setting(tiny(sources="procedural:2:5", brightness=2.0, rays=4))
-    plain = coverage.setting(tiny(sources="procedural:2:5"))
-    np.testing.assert_allclose(coverage.system(bright, 1).source, 2 * coverage.system(plain, 1).source, rtol=1e-6)
+    bright = setting(tiny(sources="procedural:2:5", brightness=2.0, rays=4))
+    plain = setting(tiny(sources="procedural:2:5"))
+    np.testing.assert_allclose(system(bright, 1).source, 2 * system(plain, 1).source, rtol=1e-6)
     with pytest.raises(BlindlensError, match="holds 2 images"):
-        coverage.system(bright, 2)
+        system(bright, 2)
 
 
 SPREAD = 0.05
-SYSTEM = coverage.system
 
 
 @functools.cache
 def known(k: int) -> System:
     """System number k of the tiny study, made once."""
-    return SYSTEM(coverage.setting(tiny()), k)
+    return system(setting(tiny()), k)
 
 
 def inferred(width: float):
     """A stand-in for `infer`: draws `width` times as wide as they should be, of lens and source, for truths that
     scatter round their middle by SPREAD, far less than the prior does."""
 
-    study = coverage.setting(tiny())
+    tiny_study = setting(tiny())
 
     def infer(observation, prior, lens, config, out):
         k = int(observation.name[-4:])
@@ -106,7 +107,7 @@ def inferred(width: float):
         size = (config.chains, config.draws)
         eta = truth + SPREAD * (rng.normal(size=12) + width * rng.normal(size=(*size, 12)))
         lenses = {k: np.asarray(v) for k, v in lens.space.from_normal(jnp.asarray(eta)).items()}
-        moved = SPREAD * (rng.normal(size=5) + width * rng.normal(size=(*size, 5))) @ study.components.T
+        moved = SPREAD * (rng.normal(size=5) + width * rng.normal(size=(*size, 5))) @ tiny_study.components.T
         source = made.source + moved.reshape(*size, 12, 12)
         attrs = {"config": {}, "source_fov": 3.0, "times": {"sample": 2.0}}
         attrs["fingerprint"] = fingerprint(observation, prior, lens, config)
@@ -122,27 +123,28 @@ def inferred(width: float):
 def right_study(tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coverage, "infer", inferred(1.0))
-        patch.setattr(coverage, "system", lambda study, k: known(k))
-        return out, coverage.coverage(out, 30, tiny(), Progress())
+        patch.setattr(study, "infer", inferred(1.0))
+        patch.setattr(study, "system", lambda _, k: known(k))
+        return out, coverage(out, 30, tiny(), Progress())
 
 
 def test_right_posteriors_pass_and_the_controls_do_not(right_study):
     _, figures = right_study
     assert figures["systems"] == 30 and figures["failed"] == 0 and figures["lenses an hour"] == pytest.approx(1800)
+    assert figures["peak S/N"]["greatest"] == pytest.approx(max(known(k).noiseless.max() for k in range(30)))
     assert 1 < figures["greatest r_hat"] < 1.2 and max(figures["median width"].values()) < 2 * SPREAD
     for group in ("lens", "source", "both"):
         score, expected, error = figures["draws"][group]["Mira"].values()
         assert figures["draws"][group]["TARP p"] > 0.001 and abs(score - expected) < 4 * error
-        for control in coverage.CONTROLS:
+        for control in CONTROLS:
             assert figures[control][group]["TARP p"] < 0.01
     assert not any(figures["draws"][group]["ranks rejected at 1 %"] for group in ("lens", "source"))
 
 
 def test_wrong_posteriors_do_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(coverage, "infer", inferred(0.5))
-    monkeypatch.setattr(coverage, "system", lambda study, k: known(k))
-    figures = coverage.coverage(tmp_path, 20, tiny(), Progress())["draws"]
+    monkeypatch.setattr(study, "infer", inferred(0.5))
+    monkeypatch.setattr(study, "system", lambda _, k: known(k))
+    figures = coverage(tmp_path, 20, tiny(), Progress())["draws"]
     assert not any(found["TARP inside the 95 % band"] for found in figures.values())
     assert figures["lens"]["ranks rejected at 1 %"] and figures["source"]["ranks rejected at 1 %"]
 
@@ -167,22 +169,22 @@ def test_a_study_goes_on_and_counts_what_fails(right_study, monkeypatch):
         assert observation.name == "system0030"  # the others are not run again
         raise BlindlensError("no start explains it")
 
-    monkeypatch.setattr(coverage, "infer", fails)
+    monkeypatch.setattr(study, "infer", fails)
     with monkeypatch.context() as patch:
-        patch.setattr(coverage, "system", lambda study, k: known(k))
-        again = coverage.coverage(out, 31, tiny(), Progress())
+        patch.setattr(study, "system", lambda _, k: known(k))
+        again = coverage(out, 31, tiny(), Progress())
     assert again["systems"] == 30 and again["failed"] == 1 and again["draws"] == figures["draws"]
     assert "no start" in (out / "system0030" / "failure.txt").read_text()
     # with another seed nothing there is of use
     with pytest.raises(AssertionError):
-        coverage.coverage(out, 2, tiny({"seed": 1}), Progress())
+        coverage(out, 2, tiny({"seed": 1}), Progress())
 
 
 def test_draws_are_thinned_to_what_they_are_worth_and_controls_keep_their_mean(right_study):
     out, _ = right_study
-    study = coverage.setting(tiny())
-    made, posterior = coverage.system(study, 0), Posterior.load(out / "system0000" / "posterior.nc")
-    groups = coverage.vectors(study, made, posterior)
+    tiny_study = setting(tiny())
+    made, posterior = system(tiny_study, 0), Posterior.load(out / "system0000" / "posterior.nc")
+    groups = vectors(tiny_study, made, posterior)
     assert groups["both"].truth.size == 21 and groups["lens"].aside.shape == (32, 12)
     assert 8 <= len(groups["lens"].draws) <= 32
     wide = groups["lens"].widened(2.0)
@@ -192,18 +194,18 @@ def test_draws_are_thinned_to_what_they_are_worth_and_controls_keep_their_mean(r
     # the same draw over and over is worth one: the fewest that are ranked
     for name in posterior.lens:
         posterior.tree["posterior"][name].values[:, 1:] = posterior.tree["posterior"][name].values[:, :1]
-    assert len(coverage.vectors(study, made, posterior)["lens"].draws) == 8
+    assert len(vectors(tiny_study, made, posterior)["lens"].draws) == 8
 
 
 @pytest.mark.slow
 def test_the_oracle_is_calibrated_and_the_controls_are_not(tmp_path):
     """Simulation-based calibration (Talts et al. 2018) over 200 systems; about a quarter of an hour on one core."""
-    figures = coverage.coverage(tmp_path, 200, tiny(), Progress())
+    figures = coverage(tmp_path, 200, tiny(), Progress())
     print(json.dumps(figures, indent=1))
     assert figures["failed"] == 0
     for group in ("lens", "source"):
         assert not figures["draws"][group]["ranks rejected at 1 %"]
-        for control in coverage.CONTROLS:
+        for control in CONTROLS:
             assert figures[control][group]["ranks rejected at 1 %"]
             assert not figures[control][group]["TARP inside the 95 % band"]
     for group in ("lens", "source", "both"):

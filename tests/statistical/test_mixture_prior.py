@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from mixture import galaxies
 
-from blindlens import coverage
 from blindlens.config import CoverageConfig
+from blindlens.coverage import coverage
 from blindlens.progress import Progress
 
 SYSTEMS = 100
@@ -65,10 +65,10 @@ def test_the_mixture_is_what_it_says():
 def test_the_sampler_of_score_priors_is_calibrated(tmp_path, monkeypatch):
     prior = galaxies()
     monkeypatch.setattr(
-        "blindlens.coverage.load_prior", lambda name, n: prior if name == "mixture" else prior.gaussian()
+        "blindlens.coverage.systems.load_prior", lambda name, n: prior if name == "mixture" else prior.gaussian()
     )
     monkeypatch.setattr("blindlens.inference.pipeline.load_prior", lambda name, n: prior.gaussian())
-    figures = coverage.coverage(tmp_path, SYSTEMS, CoverageConfig.from_mapping(STUDY), Progress())
+    figures = coverage(tmp_path, SYSTEMS, CoverageConfig.from_mapping(STUDY), Progress())
     print(json.dumps(figures, indent=1))
     for group in ("lens", "source"):
         assert not figures["draws"][group]["ranks rejected at 1 %"]

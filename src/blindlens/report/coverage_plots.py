@@ -37,4 +37,4 @@ def curve(axes: Axes, name: str, u: np.ndarray) -> None:
     axes.fill_between(judged.levels, off - judged.band, off + judged.band, color=colour, alpha=0.25, lw=0)
     axes.plot(judged.levels, off, color=colour)
     axes.set_title(f"{name}, p {judged.p:.2g}", fontsize=9)
-    axes.set_ylim(-0.35, 0.35)
+    axes.set_ylim(-0.45, 0.45)

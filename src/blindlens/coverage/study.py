@@ -1,0 +1,89 @@
+"""A folder a system, of which finished ones are kept, so that the same command resumes, or goes on to more systems."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..config import CoverageConfig, RunConfig
+from ..errors import BlindlensError
+from ..inference.pipeline import infer
+from ..inference.stages import fingerprint
+from ..lens.simulate import System
+from ..posterior import Posterior
+from ..progress import Progress
+from ..report.coverage_plots import coverage_figure
+from ..storage import atomic_write, write_text
+from .systems import Setting, setting, system
+from .tally import CONTROLS, Tally
+
+
+def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress) -> dict[str, Any]:
+    """Infer the systems 0 ... n - 1 that `out` does not hold yet, and judge all. Returns the figures of coverage.json.
+
+    A system whose run fails is counted and left out, with the reason beside it (failure.txt).
+    """
+    study = setting(config)
+    tally = Tally(study)
+    with progress.stage("systems", n) as bar:
+        for k in range(n):
+            made = system(study, k)
+            posterior = one(out / made.observation.name, study, made, study.run(k))
+            if posterior is not None:
+                tally.add(made, posterior)
+            bar.advance(**({} if posterior is None else {"chi2": tally.chi2[-1]}))
+    if len(tally.chi2) < 2:
+        raise BlindlensError(
+            f"{len(tally.chi2)} of {n} systems came to an end, too few to judge; see failure.txt in {out}"
+        )
+    figures = tally.figures() | {"failed": n - len(tally.chi2)}
+    write_text(out / "coverage.json", json.dumps(figures, indent=2, allow_nan=False) + "\n")
+    with atomic_write(out / "coverage.png") as temporary:
+        coverage_figure(tally.uniform()).savefig(temporary, dpi=100)
+    write_text(out / "README.md", page(config, figures))
+    return figures
+
+
+def one(folder: Path, study: Setting, made: System, run: RunConfig) -> Posterior | None:
+    """The posterior of one system: the one in the folder if it was made by the same, else a new one; None if there can
+    be none."""
+    path, mark = folder / "posterior.nc", fingerprint(made.observation, study.prior, study.lens, run)
+    if path.is_file() and (kept := Posterior.load(path)).attrs.get("fingerprint") == mark:
+        return kept
+    try:
+        posterior = infer(made.observation, study.prior, study.lens, run, out=folder)
+    except BlindlensError as error:
+        write_text(folder / "failure.txt", f"{error}\n")
+        return None
+    (folder / "failure.txt").unlink(missing_ok=True)
+    return posterior
+
+
+def page(config: CoverageConfig, figures: dict[str, Any]) -> str:
+    """README.md: the tables and the figure."""
+    peak = figures["peak S/N"]
+    lines = [
+        f"{figures['systems']} systems ({figures['failed']} failed); chi2/pixel {figures['chi2_per_pixel']:.3f}; r_hat "
+        f"below 1.05 in {figures['r_hat below 1.05']}, at most {figures['greatest r_hat']:.2f}; "
+        f"{figures['seconds']:.0f} seconds each; peak S/N {peak['least']:.0f} to {peak['greatest']:.0f}, "
+        f"median {peak['median']:.0f}.",
+        "",
+        "| draws | of | ranked | TARP p | TARP in band | Mira (expected) | least p of the ranks | rejected at 1 % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for what in ("draws", *CONTROLS):
+        for group, found in figures[what].items():
+            score = "{score:.3f} ({expected:.3f} ± {standard error:.3f})".format(**found["Mira"])
+            band = "yes" if found["TARP inside the 95 % band"] else "no"
+            ranks = ["", ""]
+            if "ranks" in found:
+                ranks = [f"{found['ranks, least p']:.2g}", "yes" if found["ranks rejected at 1 %"] else "no"]
+            cells = [what, group, f"{found['draws ranked']:.0f}", f"{found['TARP p']:.2g}", band, score, *ranks]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| coordinate | p of uniform ranks | in 68 % | in 95 % | median width |", "|---|---|---|---|---|"]
+    for group in ("lens", "source"):
+        for name, found in figures["draws"][group]["ranks"].items():
+            width = figures["median width"].get(name)
+            cells = [name, f"{found['p']:.2g}", f"{found['in 68 %']:.2f}", f"{found['in 95 %']:.2f}"]
+            lines.append(f"| {' | '.join([*cells, '' if width is None else f'{width:.3g}'])} |")
+    lines += ["", "![coverage](coverage.png)", "", f"```yaml\n{config.to_yaml()}```", ""]
+    return "\n".join(["# Coverage, by `blindlens coverage`", "", *lines])

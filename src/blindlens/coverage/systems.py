@@ -1,0 +1,80 @@
+"""The systems of a study of coverage: each from its number alone, whatever their number."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ..config import CoverageConfig, RunConfig
+from ..errors import BlindlensError
+from ..inference.problem import rays
+from ..lens.mass import LensModel
+from ..lens.simulate import System, gaussian_psf, simulate, simulation_key
+from ..prior import Denoiser, GaussianPrior, load_prior
+from ..prior.data import open_images
+
+FEWEST = 8
+"""Draws a system that are ranked, and as many that choose where to look."""
+
+
+class Setting(NamedTuple):
+    """What all systems share. components: (n*n, m), of the surrogate prior, and its mean, in surface brightness."""
+
+    config: CoverageConfig
+    prior: Denoiser
+    lens: LensModel
+    mean: np.ndarray
+    components: np.ndarray
+
+    def run(self, k: int) -> RunConfig:
+        """How system number k is inferred."""
+        run, systems = self.config.run, self.config.systems
+        return run.replace(source_fov=systems.source_fov, flux_scale=1.0, seed=run.seed + k)
+
+
+def setting(config: CoverageConfig) -> Setting:
+    """Load what the study needs. BlindlensError where draws are too few to be ranked."""
+    run, n = config.run, config.systems.source_pixels
+    if run.chains * run.draws < 2 * FEWEST or run.draws < 4:
+        raise BlindlensError(
+            f"coverage ranks {FEWEST} draws or more and sets as many aside: give run.chains times run.draws of "
+            f"{2 * FEWEST} or more, and run.draws of 4 or more"
+        )
+    prior = load_prior(run.prior, n)
+    surrogate = prior if isinstance(prior, GaussianPrior) else load_prior(run.surrogate, n)
+    assert isinstance(surrogate, GaussianPrior)
+    lens = LensModel(run.lens.mass, run.lens.ranges)
+    mean = surrogate.scale * np.asarray(surrogate.mean) + surrogate.offset
+    return Setting(config, prior, lens, mean, surrogate.scale * np.asarray(surrogate.basis[:, : config.components]))
+
+
+def system(study: Setting, k: int) -> System:
+    """System number k, whatever the number of systems; its observation has the PSF and noise that are assumed."""
+    of, run, prior = study.config.systems, study.run(k), study.prior
+    key = jax.random.fold_in(simulation_key(study.config.run.seed), k)
+    if of.sources == "prior":
+        source = prior.scale * np.asarray(prior.sample(jax.random.fold_in(key, 1), (1,)))[0] + prior.offset
+    else:
+        images = open_images(of.sources, prior.n)
+        if k >= len(images):
+            raise BlindlensError(f"{of.sources} holds {len(images)} images: ask for as many systems at the most")
+        source = images.read(np.array([k]))[0]
+    how: dict[str, Any] = {"supersampling": of.rays or 8, "interpolation": "cubic"}
+    if of.rays is None:
+        each, core = rays(run, of.pixel_scale, of.source_fov / prior.n)
+        how = {"supersampling": each, "interpolation": run.interpolation, "core": core}
+    (made,) = simulate(
+        jax.random.fold_in(key, 2),
+        of.brightness * np.asarray(source)[None],
+        study.lens,
+        shape=(of.pixels, of.pixels),
+        pixel_scale=of.pixel_scale,
+        fov=of.source_fov,
+        psf_fwhm=of.psf_fwhm,
+        sigma=of.noise,
+        **how,
+    )
+    psf = gaussian_psf(of.psf_error * of.psf_fwhm, of.pixel_scale)
+    told = replace(made.observation, psf=psf, noise=of.noise_error * made.observation.noise, name=f"system{k:04d}")
+    return made._replace(observation=told)
