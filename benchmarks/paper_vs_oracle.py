@@ -67,7 +67,7 @@ def run(k: int, out: Path, draws: int) -> None:
     start = initialise(start_key, made.observation, prior, LENS, config, progress)
     problem = build_problem(made.observation, prior, LENS, config, FOV)
     full = Evidence(problem, start.informed.basis, prior.mean)
-    exact = oracle.sample(oracle_key, full, start, 4, 32, config.evidence.moves, progress)
+    exact = oracle.sample(oracle_key, full, prior, start, 4, 32, config.evidence.moves, progress)
     flat = exact.eta.reshape(-1, exact.eta.shape[-1])
     best = Evidence(problem, prior.basis[:, :512], prior.mean)
     log_evidence = jax.jit(lambda e: jax.lax.map(best.log_evidence, e))

@@ -11,7 +11,7 @@ from blindlens.cli import main
 from blindlens.config import CoverageConfig
 from blindlens.coverage import coverage, setting, study, system
 from blindlens.coverage.places import vectors
-from blindlens.coverage.tally import CONTROLS
+from blindlens.coverage.tally import CONTROLS, Tally
 from blindlens.errors import BlindlensError
 from blindlens.inference.stages import fingerprint
 from blindlens.lens.simulate import System
@@ -47,7 +47,8 @@ def tiny(run=(), **systems) -> CoverageConfig:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"draws": 2}, "at least 16"),
+        ({"draws": 3}, "of 8 or more"),
+        ({"chains": 3, "draws": 6}, "of 8 or more"),
         ({"draws": 3, "chains": 20}, "of 4 or more"),
         ({"source_fov": 3.0}, "leave source_fov"),
         ({"flux_scale": 2.0}, "leave source_fov, flux_scale out"),
@@ -56,7 +57,7 @@ def tiny(run=(), **systems) -> CoverageConfig:
     ],
 )
 def test_what_cannot_be_judged_is_refused(tmp_path, changes, words):
-    with pytest.raises(BlindlensError, match=words.replace("at least 16", "of 16 or more")):
+    with pytest.raises(BlindlensError, match=words):
         coverage(tmp_path, 2, tiny(changes), Progress())
 
 
@@ -169,14 +170,22 @@ def test_a_study_goes_on_and_counts_what_fails(right_study, monkeypatch):
         assert observation.name == "system0030"  # the others are not run again
         raise BlindlensError("no start explains it")
 
+    monkeypatch.setattr(study, "system", lambda _, k: known(k))
     monkeypatch.setattr(study, "infer", fails)
-    with monkeypatch.context() as patch:
-        patch.setattr(study, "system", lambda _, k: known(k))
-        again = coverage(out, 31, tiny(), Progress())
+    again = coverage(out, 31, tiny(), Progress())
     assert again["systems"] == 30 and again["failed"] == 1 and again["draws"] == figures["draws"]
-    assert "no start" in (out / "system0030" / "failure.txt").read_text()
-    # with another seed nothing there is of use
-    with pytest.raises(AssertionError):
+    failure = out / "system0030" / "failure.json"
+    assert "no start" in failure.read_text()
+    # what failed is not tried again unless its file is removed; a file that cannot be read is made again
+    monkeypatch.setattr(study, "infer", inferred(1.0))
+    made, run = known(30), setting(tiny()).run(30)
+    assert study.one(failure.parent, setting(tiny()), made, run) is None
+    failure.unlink()
+    assert study.one(failure.parent, setting(tiny()), made, run) is not None
+    (failure.parent / "posterior.nc").write_bytes(b"half a file")
+    assert study.one(failure.parent, setting(tiny()), made, run) is not None
+    # another seed is another study
+    with pytest.raises(BlindlensError, match="another configuration"):
         coverage(out, 2, tiny({"seed": 1}), Progress())
 
 
@@ -184,17 +193,24 @@ def test_draws_are_thinned_to_what_they_are_worth_and_controls_keep_their_mean(r
     out, _ = right_study
     tiny_study = setting(tiny())
     made, posterior = system(tiny_study, 0), Posterior.load(out / "system0000" / "posterior.nc")
-    groups = vectors(tiny_study, made, posterior)
+    groups = vectors(tiny_study, made, posterior, np.random.default_rng(0))
     assert groups["both"].truth.size == 21 and groups["lens"].aside.shape == (32, 12)
     assert 8 <= len(groups["lens"].draws) <= 32
     wide = groups["lens"].widened(2.0)
     both = [np.concatenate([v.aside, v.draws]) for v in (groups["lens"], wide)]
     np.testing.assert_allclose(both[0].mean(0), both[1].mean(0), atol=1e-6)
     np.testing.assert_allclose(2 * both[0].std(0), both[1].std(0), rtol=1e-5)
-    # the same draw over and over is worth one: the fewest that are ranked
+    # chains that never moved are worth a draw each; the fewest are ranked all the same, and the study says so
     for name in posterior.lens:
         posterior.tree["posterior"][name].values[:, 1:] = posterior.tree["posterior"][name].values[:, :1]
-    assert len(vectors(tiny_study, made, posterior)["lens"].draws) == 8
+    stuck = vectors(tiny_study, made, posterior, np.random.default_rng(0))["lens"]
+    assert stuck.worth == 2 and len(stuck.draws) == 8
+    tally = Tally(tiny_study)
+    tally.add(made, posterior)
+    tally.add(made, posterior)
+    figures = tally.figures() | {"failed": 0}
+    assert figures["greatest r_hat"] is None and figures["worth fewer draws than are ranked"] == 2
+    assert json.dumps(figures, allow_nan=False) and "at most infinite" in study.page(tiny(), figures)
 
 
 @pytest.mark.slow

@@ -262,7 +262,6 @@ def coverage(
     given = {key: v for key, v in {"prior": prior, "method": method, "seed": seed}.items() if v is not None}
     systems = {} if sources is None else {"sources": sources}
     study = study.replace(run={**study.run.model_dump(), **given}, systems={**study.systems.model_dump(), **systems})
-    write_text(out / "config.yaml", study.to_yaml())
     progress = Progress(Console(stderr=True))
 
     from .coverage import coverage as run_study

@@ -32,7 +32,10 @@ def tarp(places):
 def test_right_posteriors_pass_as_often_as_they_should():
     studies = [study(60, 24, seed=seed) for seed in range(60)]
     # of 60, 57 are expected inside a 95 % band, with an sd of 1.7
-    assert sum(tarp(places).inside for places in studies) >= 52
+    assert 52 <= sum(tarp(places).inside for places in studies)
+    rng = np.random.default_rng(7)
+    for systems in (10, 100):
+        assert abs(np.mean([judge(rng.random(systems)).inside for _ in range(200)]) - 0.95) < 0.05
     p = np.array([tarp(places).p for places in studies] + [least_rank_p(places) for places in studies])
     assert np.mean(p < 0.001) <= 0.02
     assert 0.35 < np.mean([tarp(places).p for places in studies]) < 0.65

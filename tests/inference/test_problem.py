@@ -102,6 +102,12 @@ def test_informed_directions_hold_the_evidence_and_leave_the_prior_alone(system)
     rest = np.asarray(x, float) - c @ np.asarray(found.basis, float).T
     z = (c.T @ rest / np.sqrt(4000)) / (rest.std(0) + 1e-12)
     assert np.abs(z).max() < 5.5  # uncorrelated: thousands of normal scores
+    # with what is left out put back, draws have the prior's covariance; without it, too little
+    ours = jax.random.normal(jax.random.key(9), (4000, k)) @ found.basis.T
+    whole = ours + found.rest(jax.random.key(10), prior, 4000).reshape(4000, -1)
+    E = np.asarray(evidence.basis / jnp.sum(evidence.basis**2, 0), float)  # whitens
+    ratio, control = (np.var(np.asarray(t, float) @ E, 0) for t in (whole, ours))
+    assert np.abs(ratio - 1).max() < 5 * np.sqrt(2 / 4000) and control.min() < 0.8
     # control: half as many directions lose more than the tail
     less = Evidence(evidence.problem, found.basis[:, : k // 4], evidence.x0)
     assert abs(float(less.log_evidence(truth) - evidence.log_evidence(truth))) > 3 * tail

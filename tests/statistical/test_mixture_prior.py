@@ -13,6 +13,7 @@ from mixture import galaxies
 
 from blindlens.config import CoverageConfig
 from blindlens.coverage import coverage
+from blindlens.coverage.tally import CONTROLS
 from blindlens.progress import Progress
 
 SYSTEMS = 100
@@ -73,3 +74,5 @@ def test_the_sampler_of_score_priors_is_calibrated(tmp_path, monkeypatch):
     for group in ("lens", "source"):
         assert not figures["draws"][group]["ranks rejected at 1 %"]
         assert figures["draws"][group]["TARP p"] > 0.001
+        for control in CONTROLS:
+            assert not figures[control][group]["TARP inside the 95 % band"]

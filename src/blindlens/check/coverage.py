@@ -82,7 +82,7 @@ def _factor(draws: np.ndarray) -> np.ndarray:
 def smooth_p(u: np.ndarray, order: int = 4) -> float:
     """p that u (K,) is uniform on (0, 1), by Neyman's smooth test: chi2 of the first Legendre polynomials' means.
 
-    Bias shows in the first, wrong widths in the second. For K of 30 or more.
+    Bias shows in the first, wrong widths in the second. For K of 50 or more; with 30, p below 1e-3 is twice as common.
     """
     degrees = np.arange(1, order + 1)[:, None]
     means = (np.sqrt(2 * degrees + 1) * scipy.special.eval_sh_legendre(degrees, u)).sum(1) / np.sqrt(len(u))
@@ -90,15 +90,16 @@ def smooth_p(u: np.ndarray, order: int = 4) -> float:
 
 
 def judge(u: np.ndarray, seed: int = 0) -> Judgement:
-    """Numbers (K,) that are uniform for right posteriors: expected coverage, with a simultaneous bootstrap band.
+    """Numbers (K,) that are uniform for right posteriors: expected coverage, with a simultaneous band.
 
-    The band holds the curves of 95 % of the bootstrapped sets of systems at all levels at once.
+    The band is a parametric bootstrap: of sets of as many uniform numbers 95 % lie within it at all levels at once.
+    (Resampling the systems themselves holds 88 % for 10 systems and 94 % for 100.)
     """
     rng, levels = np.random.default_rng(seed), np.linspace(0, 1, 101)
     curve = np.searchsorted(np.sort(u), levels, side="right") / len(u)
-    again = np.sort(rng.choice(u, (BOOTSTRAPS, len(u))), 1)
+    again = np.sort(rng.random((BOOTSTRAPS, len(u))), 1)
     curves = np.stack([np.searchsorted(one, levels, side="right") for one in again]) / len(u)
-    band = np.quantile(np.abs(curves - curve).max(1), 0.95)
+    band = np.quantile(np.abs(curves - levels).max(1), 0.95)
     return Judgement(smooth_p(u), levels, curve, float(band))
 
 

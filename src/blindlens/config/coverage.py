@@ -16,7 +16,9 @@ class SystemsConfig(Stage):
         description="prior: draws of the prior that infers, for which a right posterior is calibrated; else images as "
         "`train --data` takes them (procedural:N:SEED, a folder, a file)",
     )
-    brightness: float = Field(default=1.0, gt=0, description="factor on the images' surface brightness")
+    brightness: float = Field(
+        default=1.0, gt=0, description="factor on surface brightness: other than 1, no draws of the prior"
+    )
     source_pixels: int = Field(default=64, ge=8, description="a side")
     pixels: int = Field(default=64, ge=8, description="of the image, a side")
     pixel_scale: float = Field(default=12 / 64, gt=0, description="arcsec")

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.random import Generator
 
 from ..check.convergence import ess
 from ..check.summaries import source_summaries
@@ -15,20 +16,30 @@ from .systems import FEWEST, Setting
 
 
 class Vectors(NamedTuple):
-    """A system's truth (d,), and its draws (S, d), independent ones, of which some were set `aside` (R, d)."""
+    """A system's truth (d,), the draws that are ranked (S, d), and those set `aside` (R, d).
+
+    worth: how many independent draws all of the ranked chains are worth in their worst coordinate. S is that, FEWEST at
+    least.
+    """
 
     truth: np.ndarray
     aside: np.ndarray
     draws: np.ndarray
+    worth: float
 
     def widened(self, factor: float) -> "Vectors":
         """All draws moved away from their mean."""
         middle = np.concatenate([self.aside, self.draws]).mean(0)
-        return Vectors(self.truth, *(middle + factor * (part - middle) for part in (self.aside, self.draws)))
+        aside, draws = (middle + factor * (part - middle) for part in (self.aside, self.draws))
+        return self._replace(aside=aside, draws=draws)
 
 
-def vectors(study: Setting, made: System, posterior: Posterior) -> dict[str, Vectors]:
-    """By group: the lens in normal coordinates, the source in a few numbers, and both."""
+def vectors(study: Setting, made: System, posterior: Posterior, rng: Generator) -> dict[str, Vectors]:
+    """By group: the lens in normal coordinates, the source in a few numbers, and both.
+
+    Half of the chains are ranked, whichever: they begin at modes in the order of their probability. Of a single chain,
+    its first half.
+    """
     chains, space = posterior.lens.sizes["chain"], study.lens.space
     draws = {name: posterior.lens[name].values for name in space.names}
     eta, true = normal(space, draws), normal(space, made.truth)
@@ -43,17 +54,23 @@ def vectors(study: Setting, made: System, posterior: Posterior) -> dict[str, Vec
     truth = np.concatenate([true, summarised(made.source[None], made.truth)[0]])
     values = np.concatenate([eta, x], -1)
     if chains > 1:
-        ranked, aside = values[::2], values[1::2]
+        aside, ranked = np.split(rng.permutation(values), [chains // 2])
     else:
         ranked, aside = np.split(values, [values.shape[1] // 2], 1)
-    worth = np.array([ess(ranked[..., i]) for i in range(truth.size)])
+    worth = np.array([effective(ranked[..., i]) for i in range(truth.size)])
     flat, other = (part.reshape(-1, truth.size) for part in (ranked, aside))
     groups = {"lens": slice(true.size), "source": slice(true.size, None), "both": slice(None)}
     out = {}
     for name, part in groups.items():
-        count = np.clip(np.nanmin(worth[part], initial=len(flat)), FEWEST, len(flat))
-        out[name] = Vectors(truth[part], other[:, part], flat[:: int(np.ceil(len(flat) / count)), part])
+        least = min(float(worth[part].min()), len(flat))
+        step = max(1, round(len(flat) / max(least, FEWEST)))
+        out[name] = Vectors(truth[part], other[:, part], flat[::step, part], least)
     return out
+
+
+def effective(draws: np.ndarray) -> float:
+    """Effective sample size of draws (chain, draw); chains that never moved are worth a draw each."""
+    return float(len(draws)) if not np.ptp(draws, 1).any() else ess(draws)
 
 
 def normal(space: ParameterSpace, lens: Mapping[str, Any]) -> np.ndarray:

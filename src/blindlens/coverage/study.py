@@ -1,5 +1,6 @@
 """A folder a system, of which finished ones are kept, so that the same command resumes, or goes on to more systems."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,20 @@ from ..posterior import Posterior
 from ..progress import Progress
 from ..report.coverage_plots import coverage_figure
 from ..storage import atomic_write, write_text
-from .systems import Setting, setting, system
+from .systems import FEWEST, Setting, setting, system
 from .tally import CONTROLS, Tally
 
 
 def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress) -> dict[str, Any]:
     """Infer the systems 0 ... n - 1 that `out` does not hold yet, and judge all. Returns the figures of coverage.json.
 
-    A system whose run fails is counted and left out, with the reason beside it (failure.txt).
+    A system whose run fails is counted and left out, with the reason beside it (failure.json; without that file it is
+    tried again). BlindlensError for a folder that holds another study.
     """
-    study = setting(config)
+    study, described = setting(config), config.to_yaml()
+    if (out / "config.yaml").is_file() and (out / "config.yaml").read_text(encoding="utf-8") != described:
+        raise BlindlensError(f"{out} holds a study with another configuration (config.yaml); choose another folder")
+    write_text(out / "config.yaml", described)
     tally = Tally(study)
     with progress.stage("systems", n) as bar:
         for k in range(n):
@@ -33,7 +38,7 @@ def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress) -> d
             bar.advance(**({} if posterior is None else {"chi2": tally.chi2[-1]}))
     if len(tally.chi2) < 2:
         raise BlindlensError(
-            f"{len(tally.chi2)} of {n} systems came to an end, too few to judge; see failure.txt in {out}"
+            f"{len(tally.chi2)} of {n} systems came to an end, too few to judge; see failure.json in {out}"
         )
     figures = tally.figures() | {"failed": n - len(tally.chi2)}
     write_text(out / "coverage.json", json.dumps(figures, indent=2, allow_nan=False) + "\n")
@@ -46,26 +51,33 @@ def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress) -> d
 def one(folder: Path, study: Setting, made: System, run: RunConfig) -> Posterior | None:
     """The posterior of one system: the one in the folder if it was made by the same, else a new one; None if there can
     be none."""
-    path, mark = folder / "posterior.nc", fingerprint(made.observation, study.prior, study.lens, run)
-    if path.is_file() and (kept := Posterior.load(path)).attrs.get("fingerprint") == mark:
-        return kept
+    path, failure = folder / "posterior.nc", folder / "failure.json"
+    mark = fingerprint(made.observation, study.prior, study.lens, run)
+    with contextlib.suppress(BlindlensError):  # a file that cannot be read is made again
+        if path.is_file() and (kept := Posterior.load(path)).attrs.get("fingerprint") == mark:
+            return kept
+    if failure.is_file() and json.loads(failure.read_text(encoding="utf-8"))["fingerprint"] == mark:
+        return None
     try:
         posterior = infer(made.observation, study.prior, study.lens, run, out=folder)
     except BlindlensError as error:
-        write_text(folder / "failure.txt", f"{error}\n")
+        write_text(failure, json.dumps({"reason": str(error), "fingerprint": mark}) + "\n")
         return None
-    (folder / "failure.txt").unlink(missing_ok=True)
+    failure.unlink(missing_ok=True)
     return posterior
 
 
 def page(config: CoverageConfig, figures: dict[str, Any]) -> str:
     """README.md: the tables and the figure."""
-    peak = figures["peak S/N"]
+    peak, r_hat = figures["peak S/N"], figures["greatest r_hat"]
+    slow = figures["worth fewer draws than are ranked"]
+    few = " With fewer than 50 systems p of the ranks are rough." if figures["systems"] < 50 else ""
     lines = [
         f"{figures['systems']} systems ({figures['failed']} failed); chi2/pixel {figures['chi2_per_pixel']:.3f}; r_hat "
-        f"below 1.05 in {figures['r_hat below 1.05']}, at most {figures['greatest r_hat']:.2f}; "
+        f"below 1.05 in {figures['r_hat below 1.05']}, at most {'infinite' if r_hat is None else f'{r_hat:.2f}'}; "
         f"{figures['seconds']:.0f} seconds each; peak S/N {peak['least']:.0f} to {peak['greatest']:.0f}, "
-        f"median {peak['median']:.0f}.",
+        f"median {peak['median']:.0f}. In {slow} systems the ranked draws are worth fewer than {FEWEST}: these test "
+        f"convergence.{few}",
         "",
         "| draws | of | ranked | TARP p | TARP in band | Mira (expected) | least p of the ranks | rejected at 1 % |",
         "|---|---|---|---|---|---|---|---|",

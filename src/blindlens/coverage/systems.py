@@ -36,10 +36,11 @@ class Setting(NamedTuple):
 def setting(config: CoverageConfig) -> Setting:
     """Load what the study needs. BlindlensError where draws are too few to be ranked."""
     run, n = config.run, config.systems.source_pixels
-    if run.chains * run.draws < 2 * FEWEST or run.draws < 4:
+    half = (run.chains // 2) * run.draws if run.chains > 1 else run.draws // 2
+    if half < FEWEST or run.draws < 4:
         raise BlindlensError(
-            f"coverage ranks {FEWEST} draws or more and sets as many aside: give run.chains times run.draws of "
-            f"{2 * FEWEST} or more, and run.draws of 4 or more"
+            f"coverage ranks {FEWEST} draws or more and sets as many aside: give half of run.chains times run.draws of "
+            f"{FEWEST} or more, and run.draws of 4 or more"
         )
     prior = load_prior(run.prior, n)
     surrogate = prior if isinstance(prior, GaussianPrior) else load_prior(run.surrogate, n)

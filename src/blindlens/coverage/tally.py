@@ -9,10 +9,12 @@ from ..check.convergence import r_hat
 from ..lens.simulate import System
 from ..posterior import Posterior
 from .places import coordinates, normal, summaries, vectors
-from .systems import Setting
+from .systems import FEWEST, Setting
 
 CONTROLS = {"draws 0.65 times as wide": 0.65, "draws 1.5 times as wide": 1.5}
-"""What the same tests must reject: the draws moved towards their mean, or away from it."""
+"""What ranks and TARP must reject: the draws moved towards their mean, or away from it. (Mira is blind for the second.)
+"""
+DOMAIN = 230203026
 
 
 class Tally:
@@ -24,6 +26,7 @@ class Tally:
         self.places: dict[str, dict[str, list[checks.Place]]] = {
             what: {group: [] for group in (*self.names, "both")} for what in ("draws", *CONTROLS)
         }
+        self.worth: list[float] = []
         self.r_hat: list[float] = []
         self.chi2: list[float] = []
         self.widths: list[np.ndarray] = []
@@ -32,14 +35,17 @@ class Tally:
 
     def add(self, made: System, posterior: Posterior) -> None:
         """One more system."""
-        rng = np.random.default_rng([self.study.config.run.seed, int(made.observation.name.removeprefix("system"))])
-        mine = vectors(self.study, made, posterior)
+        # a domain of its own: galaxy k of procedural:N:SEED is made of default_rng((SEED, k))
+        number = int(made.observation.name.removeprefix("system"))
+        rng = np.random.default_rng([self.study.config.run.seed, number, DOMAIN])
+        mine = vectors(self.study, made, posterior, rng)
         for what, groups in self.places.items():
             for group, places in groups.items():
                 changed = mine[group].widened(CONTROLS[what]) if what in CONTROLS else mine[group]
-                places.append(checks.place(*changed, rng))
+                places.append(checks.place(changed.truth, changed.aside, changed.draws, rng))
+        self.worth.append(mine["both"].worth)
         eta = normal(self.study.lens.space, {name: posterior.lens[name].values for name in made.truth})
-        self.r_hat.append(max(r_hat(eta[..., i]) for i in range(eta.shape[-1])))
+        self.r_hat.append(float(np.max([r_hat(eta[..., i]) for i in range(eta.shape[-1])])))
         self.chi2.append(float(posterior.tree["sample_stats"]["chi2_per_pixel"].mean()))
         self.widths.append(eta.reshape(-1, eta.shape[-1]).std(0))
         self.seconds.append(sum(posterior.attrs["times"].values()))
@@ -47,11 +53,12 @@ class Tally:
 
     def figures(self) -> dict[str, Any]:
         """Over all systems; by group of the draws and of each control."""
-        widths = np.median(self.widths, 0).tolist()
+        widths, greatest = np.median(self.widths, 0).tolist(), float(np.max(self.r_hat))
         general = {
             "systems": len(self.chi2),
             "r_hat below 1.05": int(np.sum(np.array(self.r_hat) < 1.05)),
-            "greatest r_hat": float(np.max(self.r_hat)),
+            "greatest r_hat": greatest if np.isfinite(greatest) else None,
+            "worth fewer draws than are ranked": int(np.sum(np.array(self.worth) < FEWEST)),
             "chi2_per_pixel": float(np.mean(self.chi2)),
             "seconds": float(np.median(self.seconds)),
             "lenses an hour": float(3600 / np.mean(self.seconds)),

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.linalg
 from jax import Array
 
+from ..prior import GaussianPrior
 from .problem import Problem, condition, draw
 
 
@@ -117,6 +118,11 @@ class Informed(NamedTuple):
     basis: Array
     dual: Array
     tail: float
+
+    def rest(self, key: Array, prior: GaussianPrior, count: int) -> Array:
+        """Draws of `rest` less its mean under the prior, (count, n, n)."""
+        g = (prior.sample(key, (count,)) - prior.mean).reshape(count, -1)
+        return (g - (g @ self.dual) @ self.basis.T).reshape(count, *prior.mean.shape)
 
 
 @eqx.filter_jit

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..prior import GaussianPrior
 from ..progress import Progress
 from ..sampler.kernels import Mixture, State, differential
 from .blocks import Draws
@@ -146,6 +147,12 @@ def shuffle(key: Array, evidence: Evidence, states: State) -> tuple[State, Array
     return jax.tree.map(lambda *t: jnp.concatenate(t), first, second), jnp.mean(jnp.concatenate([one, two]))
 
 
+@eqx.filter_jit
+def misfits(evidence: Evidence, eta: Array, x: Array, a: Array) -> Array:
+    """chi2 per pixel of draws (N, ...)."""
+    return jax.lax.map(lambda args: evidence.problem.chi2(*args), (eta, x, a))
+
+
 def covering(full: Evidence, modes: Mode) -> Mixture:
     """The modes and their translates by whole source pixels: where SMC starts from. Always COMPONENTS of them.
 
@@ -166,9 +173,21 @@ def covering(full: Evidence, modes: Mode) -> Mixture:
     )
 
 
-def sample(key: Array, full: Evidence, start: Start, chains: int, draws: int, moves: int, progress: Progress) -> Draws:
-    """Exact joint draws under a Gaussian prior: chains x draws particles in random order, the source given the lens."""
-    lens_key, source_key, order_key = jax.random.split(key, 3)
+def sample(
+    key: Array,
+    full: Evidence,
+    prior: GaussianPrior,
+    start: Start,
+    chains: int,
+    draws: int,
+    moves: int,
+    progress: Progress,
+) -> Draws:
+    """Exact joint draws under a Gaussian prior: chains x draws particles in random order, the source given the lens.
+
+    What the informed directions leave out of the source is drawn from the prior.
+    """
+    lens_key, source_key, order_key, rest_key = jax.random.split(key, 4)
     mixture = covering(full, start.modes)
     wanted = chains * draws
     with progress.stage("sample", 2) as bar:
@@ -178,7 +197,9 @@ def sample(key: Array, full: Evidence, start: Start, chains: int, draws: int, mo
         bar.advance()
         order = jax.random.permutation(order_key, len(eta))[:wanted]
         eta = eta[order]
-        x, a, chi2 = sources(full, jax.random.split(source_key, len(eta)), eta)
+        x, a, _ = sources(full, jax.random.split(source_key, len(eta)), eta)
+        x = x + start.informed.rest(rest_key, prior, len(eta))
+        chi2 = misfits(full, eta, x, a)
         bar.advance(chi2=float(jnp.mean(chi2)))
 
     def grid(t: Array) -> Array:

@@ -74,7 +74,7 @@ def infer(
     problem = build_problem(part, prior, lens, config, start.fov, observation)
     full = Evidence(problem, start.informed.basis, gaussian.mean)
     if config.method == "evidence":
-        draws = oracle.sample(sample_key, full, start, *size, config.evidence.moves, progress)
+        draws = oracle.sample(sample_key, full, gaussian, start, *size, config.evidence.moves, progress)
     elif config.method == "gibbsddrm":
         draws = gibbsddrm_run.sample(sample_key, problem, prior, start, *size, config.gibbsddrm, store, progress)
     elif config.method in baselines.METHODS:
