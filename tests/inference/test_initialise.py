@@ -14,7 +14,7 @@ from blindlens import cli, prior
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
 from blindlens.inference.evidence import Evidence
-from blindlens.inference.given import FARTHEST, coordinates
+from blindlens.inference.given import FARTHEST, coordinates, read_sets
 from blindlens.inference.initialise import initialise
 from blindlens.inference.problem import build_problem
 from blindlens.inference.stages import fingerprint
@@ -131,6 +131,7 @@ def test_a_sersic_source_leads_to_the_same_lens(system, cold):
         ("just words", "must hold a set of lens parameters"),
         ("[{Rein: 1.2}, {}]", "must hold a set of lens parameters"),
         ("{Rein: 1.2", "neither YAML nor JSON"),
+        ("{lens: {Rein: 1.2}, fov: 3}", "lens must be a finite number"),
     ],
 )
 def test_mistakes_in_a_file_are_one_sentence(system, tmp_path, text, words):
@@ -139,6 +140,12 @@ def test_mistakes_in_a_file_are_one_sentence(system, tmp_path, text, words):
     with pytest.raises(BlindlensError) as error:
         begin(system, path)
     assert words in str(error.value) and "start.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_truth_of_a_simulated_system_is_a_set(tmp_path):
+    truth = {"lens": {"Rein": 1.2, "q": 0.8, "phi": 0.1}, "source_fov": 6.24, "seed": 0, "version": "0.1.0"}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    assert read_sets(tmp_path / "truth.json") == [truth["lens"]]
 
 
 def test_files_that_cannot_be_read(system, tmp_path):

@@ -1,7 +1,7 @@
 """Starts from elsewhere: lens parameters from a file (published values, draws of a learned estimator) or another fit.
 
 A file holds one set {Rein: 1.2, q: 0.8, ...} or a list of sets, in YAML or JSON, units and angles as in
-docs/conventions.md. What a set leaves out is found by the evidence.
+docs/conventions.md; or it is the truth.json of a simulated system. What a set leaves out is found by the evidence.
 """
 
 import json
@@ -20,6 +20,8 @@ from ..lens.parameters import ParameterSpace
 from .evidence import Evidence
 from .parallel import spread
 
+BESIDE = {"source_fov", "seed", "version"}
+"""What a truth.json says beside `lens`."""
 FARTHEST = 4.0
 """Normal coordinates of a given value are at most this: at the very end of a range, where they are infinite, nothing
 has a gradient."""
@@ -47,6 +49,8 @@ def read_sets(path: Path) -> list[dict[str, float]]:
         values = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except (UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
         raise BlindlensError(f"{path} is neither YAML nor JSON ({' '.join(str(error).split())})") from None
+    if isinstance(values, dict) and isinstance(values.get("lens"), dict) and set(values) <= {"lens"} | BESIDE:
+        values = values["lens"]
     sets = values if isinstance(values, list) else [values]
     if not sets or not all(isinstance(one, dict) and one for one in sets):
         raise BlindlensError(
