@@ -103,6 +103,24 @@ TINY_CONFIG = RunConfig().replace(
 """Of runs on the tiny system."""
 
 
+SMALL_SYSTEMS = {
+    "source_pixels": 12,
+    "pixels": 18,
+    "pixel_scale": 0.36,
+    "source_fov": 3.0,
+    "psf_fwhm": 0.36,
+    "noise": 1.0,
+}
+SMALL_RUN = {
+    "trim": False,
+    "supersampling": 2,
+    "chains": 4,
+    "lens": {"ranges": {"Rein": (0.8, 1.5), "xs": (-0.2, 0.2), "ys": (-0.2, 0.2)}},
+    "initialise": {"draws": 400, "starts": 8, "steps": 60, "most_rank": 128, "tail": 1e-9},
+}
+"""Of studies of coverage: systems with all 12 parameters, small enough for hundreds of them."""
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_compiled_programs():
     """Each takes memory maps, of which a process has 65530 by default; all tests in one process ran out of them."""

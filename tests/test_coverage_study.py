@@ -6,42 +6,24 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import SMALL_RUN, SMALL_SYSTEMS
 
 from blindlens.cli import main
 from blindlens.config import CoverageConfig
 from blindlens.coverage import coverage, setting, study, system
 from blindlens.coverage.places import vectors
 from blindlens.coverage.tally import CONTROLS, Tally
-from blindlens.errors import BlindlensError
+from blindlens.errors import BlindlensError, CannotWrite
 from blindlens.inference.stages import fingerprint
 from blindlens.lens.simulate import System
 from blindlens.posterior import Posterior
 from blindlens.progress import Progress
 
-TINY = {
-    "systems": {
-        "source_pixels": 12,
-        "pixels": 18,
-        "pixel_scale": 0.36,
-        "source_fov": 3.0,
-        "psf_fwhm": 0.36,
-        "noise": 1.0,
-    },
-    "run": {
-        "method": "evidence",
-        "trim": False,
-        "supersampling": 2,
-        "chains": 4,
-        "draws": 16,
-        "lens": {"ranges": {"Rein": (0.8, 1.5), "xs": (-0.2, 0.2), "ys": (-0.2, 0.2)}},
-        "initialise": {"draws": 400, "starts": 8, "steps": 60, "most_rank": 128, "tail": 1e-9},
-    },
-}
-"""The exact oracle on systems that are drawn from its own prior: calibrated, whatever the size."""
-
 
 def tiny(run=(), **systems) -> CoverageConfig:
-    return CoverageConfig.from_mapping({"systems": TINY["systems"] | systems, "run": TINY["run"] | dict(run)})
+    """The exact oracle on systems that are drawn from its own prior: calibrated, whatever the size."""
+    oracle = {"method": "evidence", "draws": 16}
+    return CoverageConfig.from_mapping({"systems": SMALL_SYSTEMS | systems, "run": SMALL_RUN | oracle | dict(run)})
 
 
 @pytest.mark.parametrize(
@@ -59,6 +41,22 @@ def tiny(run=(), **systems) -> CoverageConfig:
 def test_what_cannot_be_judged_is_refused(tmp_path, changes, words):
     with pytest.raises(BlindlensError, match=words):
         coverage(tmp_path, 2, tiny(changes), Progress())
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"sources": "procedural:2:5"}, "holds 2 images"),
+        ({"sources": "nowhere"}, "neither a folder, nor procedural"),
+        ({"source_pixels": 64}, "needs a Gaussian prior"),
+    ],
+)
+def test_nothing_is_inferred_in_vain(tmp_path, monkeypatch, changes, words):
+    monkeypatch.setattr(study, "infer", None)
+    run = {"prior": "galaxy64"} if "source_pixels" in changes else {}
+    with pytest.raises(BlindlensError, match=words):
+        coverage(tmp_path / "study", 3, tiny(run, **changes), Progress())
+    assert not (tmp_path / "study").exists()
 
 
 def test_presets_are_valid_and_the_command_refuses_too_few(tmp_path, capsys):
@@ -82,8 +80,6 @@ def test_systems_are_their_own_whatever_their_number_and_what_is_told_may_be_wro
     bright = setting(tiny(sources="procedural:2:5", brightness=2.0, rays=4))
     plain = setting(tiny(sources="procedural:2:5"))
     np.testing.assert_allclose(system(bright, 1).source, 2 * system(plain, 1).source, rtol=1e-6)
-    with pytest.raises(BlindlensError, match="holds 2 images"):
-        system(bright, 2)
 
 
 SPREAD = 0.05
@@ -178,15 +174,45 @@ def test_a_study_goes_on_and_counts_what_fails(right_study, monkeypatch):
     assert "no start" in failure.read_text()
     # what failed is not tried again unless its file is removed; a file that cannot be read is made again
     monkeypatch.setattr(study, "infer", inferred(1.0))
-    made, run = known(30), setting(tiny()).run(30)
-    assert study.one(failure.parent, setting(tiny()), made, run) is None
+    whole, made, run = setting(tiny()), known(30), setting(tiny()).run(30)
+    with pytest.raises(study.Failed, match="no start explains it"):
+        study.one(failure.parent, whole, made, run)
     failure.unlink()
-    assert study.one(failure.parent, setting(tiny()), made, run) is not None
+    done = study.one(failure.parent, whole, made, run)
     (failure.parent / "posterior.nc").write_bytes(b"half a file")
-    assert study.one(failure.parent, setting(tiny()), made, run) is not None
+    again = study.one(failure.parent, whole, made, run)
+    np.testing.assert_array_equal(again.source.values, done.source.values)
+    assert Posterior.load(failure.parent / "posterior.nc").attrs["fingerprint"] == done.attrs["fingerprint"]
+
+    # a full disk is not the system's fault
+    def full(*arguments, **options):
+        raise CannotWrite("cannot write it; free some space")
+
+    monkeypatch.setattr(study, "infer", full)
+    (failure.parent / "posterior.nc").unlink()
+    with pytest.raises(CannotWrite):
+        study.one(failure.parent, whole, made, run)
+    assert not failure.exists()
     # another seed is another study
     with pytest.raises(BlindlensError, match="another configuration"):
         coverage(out, 2, tiny({"seed": 1}), Progress())
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "system", lambda _, k: known(k))
+    whole = inferred(1.0)
+
+    def interrupted(observation, *arguments, **options):
+        if observation.name == "system0002":
+            raise KeyboardInterrupt
+        return whole(observation, *arguments, **options)
+
+    monkeypatch.setattr(study, "infer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        coverage(tmp_path, 4, tiny(), Progress())
+    assert len(list(tmp_path.glob("*/posterior.nc"))) == 2 and not (tmp_path / "coverage.json").exists()
+    monkeypatch.setattr(study, "infer", whole)
+    assert coverage(tmp_path, 4, tiny(), Progress())["systems"] == 4
 
 
 def test_draws_are_thinned_to_what_they_are_worth_and_controls_keep_their_mean(right_study):

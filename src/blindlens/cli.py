@@ -9,7 +9,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from . import __version__, cli_prior
-from .config import RunConfig
+from .config import CoverageConfig, Method, RunConfig
 from .devices import prepare_jax
 from .errors import BlindlensError, Interrupted
 from .observation import Observation
@@ -34,7 +34,7 @@ def infer(
     pixel_scale: float | None = None,
     prior: str | None = None,
     config: str = "default",
-    method: Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] | None = None,
+    method: Method | None = None,
     source_fov: float | None = None,
     lens_light: Literal["none", "mge"] | None = None,
     init: str | None = None,
@@ -228,7 +228,7 @@ def coverage(
     config: str = "gaussian",
     sources: str | None = None,
     prior: str | None = None,
-    method: Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] | None = None,
+    method: Method | None = None,
     seed: int | None = None,
     out: Path,
 ) -> None:
@@ -256,8 +256,6 @@ def coverage(
     if n < 2:
         raise BlindlensError(f"--n must be at least 2, not {n}")
     prepare_jax()
-    from .config import CoverageConfig
-
     study = CoverageConfig.load(config)
     given = {key: v for key, v in {"prior": prior, "method": method, "seed": seed}.items() if v is not None}
     systems = {} if sources is None else {"sources": sources}

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from .errors import BlindlensError
+from .errors import BlindlensError, CannotWrite
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; when the block ends well it becomes `path` in one step.
 
     The file is synced before it is renamed. If the block fails or is interrupted, nothing is left behind and an
-    existing `path` stays as it was. OSError (a full disk) becomes BlindlensError.
+    existing `path` stays as it was. OSError (a full disk) becomes CannotWrite.
     """
     path = Path(path)
     stem, dot, suffix = path.name.partition(".")
@@ -32,7 +32,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
-        raise BlindlensError(f"cannot write {path} ({reason}); free some space or choose another folder") from error
+        raise CannotWrite(f"cannot write {path} ({reason}); free some space or choose another folder") from error
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -18,7 +18,7 @@ CONFIG = RunConfig().replace(
     source_fov=3.0,
     chains=2,
     draws=16,
-    # the whole image, for all: one compilation, and a crop of a few dozen pixels would leave chi2 a scatter of a fifth
+    # the whole image: the few dozen pixels of the crop would leave chi2 a scatter of a fifth
     trim=False,
     initialise={"draws": 100, "starts": 3, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40},
     split_gibbs={"warmup": 8, "thin": 1},
@@ -48,19 +48,20 @@ def interrupting(after: int) -> Progress:
 
 def test_a_run_broken_off_resumes_to_the_same_draws(tiny_system, tmp_path):
     made, prior = tiny_system
-    whole = infer(made.observation, prior, TINY_LENS, CONFIG, out=tmp_path / "whole")
+    config = CONFIG.replace(trim=True)  # the only run here of the part of the image that sees the source
+    whole = infer(made.observation, prior, TINY_LENS, config, out=tmp_path / "whole")
     assert (tmp_path / "whole" / "posterior.nc").is_file()
     assert not list((tmp_path / "whole").glob("*.stage"))  # nothing but results is left
     with pytest.raises(KeyboardInterrupt):
-        infer(made.observation, prior, TINY_LENS, CONFIG, out=tmp_path / "broken", progress=interrupting(1))
+        infer(made.observation, prior, TINY_LENS, config, out=tmp_path / "broken", progress=interrupting(1))
     kept = {path.name for path in (tmp_path / "broken").glob("*.stage")}
     assert {"start.stage", "chains.stage", "block0.stage"} <= kept
-    resumed = infer(made.observation, prior, TINY_LENS, CONFIG, out=tmp_path / "broken")
+    resumed = infer(made.observation, prior, TINY_LENS, config, out=tmp_path / "broken")
     np.testing.assert_array_equal(resumed.source.values, whole.source.values)
     for name in TINY_LENS.space.names:
         np.testing.assert_array_equal(resumed.lens[name].values, whole.lens[name].values)
     # control: another seed is another run
-    other = infer(made.observation, prior, TINY_LENS, CONFIG.replace(seed=1))
+    other = infer(made.observation, prior, TINY_LENS, config.replace(seed=1))
     assert not np.array_equal(other.lens["Rein"].values, whole.lens["Rein"].values)
 
 
@@ -105,3 +106,29 @@ def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(tiny_system, 
     # the method that needs a density says so
     with pytest.raises(BlindlensError, match="needs a Gaussian prior"):
         infer(made.observation, prior, TINY_LENS, config.replace(method="evidence"))
+
+
+class Chosen(Exception):
+    """The sampler that was called."""
+
+
+@pytest.mark.parametrize("method, module", [("joint", "split_gibbs_run"), ("renoise", "renoise_run")])
+def test_the_method_decides_who_samples_under_a_gaussian(tiny_system, monkeypatch, method, module):
+    made, prior = tiny_system
+
+    def called(name):
+        def sample(*arguments):
+            raise Chosen(name)
+
+        return sample
+
+    for name in ("split_gibbs_run", "renoise_run"):
+        monkeypatch.setattr(f"blindlens.inference.{name}.sample", called(name))
+    with pytest.raises(Chosen, match=module):
+        infer(made.observation, prior, TINY_LENS, CONFIG.replace(method=method))
+
+
+def test_a_surrogate_must_be_gaussian(tiny_system):
+    made, gaussian = tiny_system
+    with pytest.raises(BlindlensError, match="the surrogate galaxy64 is no Gaussian prior"):
+        infer(made.observation, Hidden(gaussian, n=64), TINY_LENS, CONFIG.replace(surrogate="galaxy64"))

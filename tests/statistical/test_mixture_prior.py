@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import SMALL_RUN, SMALL_SYSTEMS
 from mixture import galaxies
 
 from blindlens.config import CoverageConfig
@@ -18,24 +19,8 @@ from blindlens.progress import Progress
 
 SYSTEMS = 100
 STUDY = {
-    "systems": {
-        "source_pixels": 12,
-        "pixels": 18,
-        "pixel_scale": 0.36,
-        "source_fov": 3.0,
-        "psf_fwhm": 0.36,
-        "noise": 1.0,
-    },
-    "run": {
-        "prior": "mixture",
-        "trim": False,
-        "supersampling": 2,
-        "chains": 4,
-        "draws": 32,
-        "lens": {"ranges": {"Rein": (0.8, 1.5), "xs": (-0.2, 0.2), "ys": (-0.2, 0.2)}},
-        "initialise": {"draws": 400, "starts": 8, "steps": 60, "most_rank": 128, "tail": 1e-9},
-        "renoise": {"warmup": 16, "rank": 128, "krylov": 0},
-    },
+    "systems": SMALL_SYSTEMS,
+    "run": {**SMALL_RUN, "prior": "mixture", "draws": 32, "renoise": {"warmup": 16, "rank": 128, "krylov": 0}},
 }
 
 

@@ -11,6 +11,8 @@ from .joint import EvidenceConfig, RenoiseConfig, SplitGibbsConfig
 from .paper import GibbsDDRMConfig, SourceConfig
 from .start import InitialiseConfig
 
+Method = Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"]
+
 
 class LensConfig(Stage):
     """The mass model: its components, and prior ranges that differ from the defaults, {name: [low, high]}."""
@@ -22,7 +24,7 @@ class LensConfig(Stage):
 class RunConfig(Config):
     """One run of `infer`."""
 
-    method: Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"] = Field(
+    method: Method = Field(
         default="joint",
         description="joint: split_gibbs for a Gaussian prior, renoise for another; renoise for any; the paper's; the "
         "exact oracle; or a baseline to compare with",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import CoverageConfig, RunConfig
-from ..errors import BlindlensError
+from ..errors import BlindlensError, CannotWrite
 from ..inference.pipeline import infer
 from ..inference.stages import fingerprint
 from ..lens.simulate import System
@@ -25,6 +25,10 @@ def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress) -> d
     tried again). BlindlensError for a folder that holds another study.
     """
     study, described = setting(config), config.to_yaml()
+    if study.images is not None and len(study.images) < n:
+        raise BlindlensError(
+            f"{config.systems.sources} holds {len(study.images)} images: ask for so many systems at most"
+        )
     if (out / "config.yaml").is_file() and (out / "config.yaml").read_text(encoding="utf-8") != described:
         raise BlindlensError(f"{out} holds a study with another configuration (config.yaml); choose another folder")
     write_text(out / "config.yaml", described)
@@ -32,14 +36,16 @@ def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress) -> d
     with progress.stage("systems", n) as bar:
         for k in range(n):
             made = system(study, k)
-            posterior = one(out / made.observation.name, study, made, study.run(k))
-            if posterior is not None:
-                tally.add(made, posterior)
-            bar.advance(**({} if posterior is None else {"chi2": tally.chi2[-1]}))
+            name = made.observation.name
+            try:
+                tally.add(made, one(out / name, study, made, study.run(k)))
+                bar.advance(chi2=tally.chi2[-1])
+                progress.say(f"{name}: chi2 per pixel {tally.chi2[-1]:.3f}")
+            except Failed as failed:
+                bar.advance()
+                progress.say(f"{name}: failed ({failed})")
     if len(tally.chi2) < 2:
-        raise BlindlensError(
-            f"{len(tally.chi2)} of {n} systems came to an end, too few to judge; see failure.json in {out}"
-        )
+        raise BlindlensError(f"{len(tally.chi2)} of {n} systems came to an end, too few to judge; {out} says why")
     figures = tally.figures() | {"failed": n - len(tally.chi2)}
     write_text(out / "coverage.json", json.dumps(figures, indent=2, allow_nan=False) + "\n")
     with atomic_write(out / "coverage.png") as temporary:
@@ -48,21 +54,26 @@ def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress) -> d
     return figures
 
 
-def one(folder: Path, study: Setting, made: System, run: RunConfig) -> Posterior | None:
-    """The posterior of one system: the one in the folder if it was made by the same, else a new one; None if there can
-    be none."""
+class Failed(Exception):
+    """A system has no posterior; why."""
+
+
+def one(folder: Path, study: Setting, made: System, run: RunConfig) -> Posterior:
+    """The posterior of one system: the one in the folder if it was made by the same, else a new one. Raises Failed."""
     path, failure = folder / "posterior.nc", folder / "failure.json"
     mark = fingerprint(made.observation, study.prior, study.lens, run)
     with contextlib.suppress(BlindlensError):  # a file that cannot be read is made again
         if path.is_file() and (kept := Posterior.load(path)).attrs.get("fingerprint") == mark:
             return kept
-    if failure.is_file() and json.loads(failure.read_text(encoding="utf-8"))["fingerprint"] == mark:
-        return None
+    if failure.is_file() and (old := json.loads(failure.read_text(encoding="utf-8")))["fingerprint"] == mark:
+        raise Failed(old["reason"])
     try:
         posterior = infer(made.observation, study.prior, study.lens, run, out=folder)
+    except CannotWrite:
+        raise
     except BlindlensError as error:
         write_text(failure, json.dumps({"reason": str(error), "fingerprint": mark}) + "\n")
-        return None
+        raise Failed(str(error)) from None
     failure.unlink(missing_ok=True)
     return posterior
 

@@ -3,26 +3,32 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import numpy as np
+from jax import Array
 
 from ..config import CoverageConfig, RunConfig
 from ..errors import BlindlensError
+from ..inference.pipeline import surrogate
 from ..inference.problem import rays
 from ..lens.mass import LensModel
 from ..lens.simulate import System, gaussian_psf, simulate, simulation_key
-from ..prior import Denoiser, GaussianPrior, load_prior
-from ..prior.data import open_images
+from ..prior import Denoiser, load_prior
+from ..prior.data import Images, open_images
 
 FEWEST = 8
 """Draws a system that are ranked, and as many that choose where to look."""
 
 
 class Setting(NamedTuple):
-    """What all systems share. components: (n*n, m), of the surrogate prior, and its mean, in surface brightness."""
+    """What all systems share. images: the sources, None for draws of the prior. components: (n*n, m), of the surrogate
+    prior, and its mean, in surface brightness.
+    """
 
     config: CoverageConfig
     prior: Denoiser
+    images: Images | None
     lens: LensModel
     mean: np.ndarray
     components: np.ndarray
@@ -43,24 +49,26 @@ def setting(config: CoverageConfig) -> Setting:
             f"{FEWEST} or more, and run.draws of 4 or more"
         )
     prior = load_prior(run.prior, n)
-    surrogate = prior if isinstance(prior, GaussianPrior) else load_prior(run.surrogate, n)
-    assert isinstance(surrogate, GaussianPrior)
-    lens = LensModel(run.lens.mass, run.lens.ranges)
-    mean = surrogate.scale * np.asarray(surrogate.mean) + surrogate.offset
-    return Setting(config, prior, lens, mean, surrogate.scale * np.asarray(surrogate.basis[:, : config.components]))
+    images = None if config.systems.sources == "prior" else open_images(config.systems.sources, n)
+    gaussian, lens = surrogate(prior, run), LensModel(run.lens.mass, run.lens.ranges)
+    mean = gaussian.scale * np.asarray(gaussian.mean) + gaussian.offset
+    components = gaussian.scale * np.asarray(gaussian.basis[:, : config.components])
+    return Setting(config, prior, images, lens, mean, components)
+
+
+@eqx.filter_jit
+def _drawn(prior: Denoiser, key: Array) -> Array:
+    return prior.scale * prior.sample(key, (1,))[0] + prior.offset
 
 
 def system(study: Setting, k: int) -> System:
     """System number k, whatever the number of systems; its observation has the PSF and noise that are assumed."""
     of, run, prior = study.config.systems, study.run(k), study.prior
     key = jax.random.fold_in(simulation_key(study.config.run.seed), k)
-    if of.sources == "prior":
-        source = prior.scale * np.asarray(prior.sample(jax.random.fold_in(key, 1), (1,)))[0] + prior.offset
+    if study.images is None:
+        source = _drawn(prior, jax.random.fold_in(key, 1))
     else:
-        images = open_images(of.sources, prior.n)
-        if k >= len(images):
-            raise BlindlensError(f"{of.sources} holds {len(images)} images: ask for as many systems at the most")
-        source = images.read(np.array([k]))[0]
+        source = study.images.read(np.array([k]))[0]
     how: dict[str, Any] = {"supersampling": of.rays or 8, "interpolation": "cubic"}
     if of.rays is None:
         each, core = rays(run, of.pixel_scale, of.source_fov / prior.n)

@@ -170,8 +170,7 @@ def beginnings(keys: Array, full: Evidence, start: Start) -> tuple[Array, Array,
     modes = start.modes
     which = np.arange(len(keys)) % len(modes.eta)
     eta = jax.vmap(lambda k, m, f: m + f @ jax.random.normal(k, m.shape))(keys, modes.eta[which], modes.factor[which])
-    x, a, _ = sources(full, keys, eta)
-    return eta, x, a
+    return eta, *sources(full, keys, eta)
 
 
 def seen(evidence: Evidence, modes: Array, threshold: float = 3.0) -> tuple[int, int]:

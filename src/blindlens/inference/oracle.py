@@ -20,6 +20,7 @@ from .blocks import Draws
 from .evidence import Evidence, Mode, log_posterior, sources
 from .initialise import Start, translates
 from .parallel import spread
+from .source import misfits
 from .split_gibbs import translate
 
 WIDER, COMPONENTS, REACH, CHEAP = 1.5, 16, 2, 12
@@ -147,12 +148,6 @@ def shuffle(key: Array, evidence: Evidence, states: State) -> tuple[State, Array
     return jax.tree.map(lambda *t: jnp.concatenate(t), first, second), jnp.mean(jnp.concatenate([one, two]))
 
 
-@eqx.filter_jit
-def misfits(evidence: Evidence, eta: Array, x: Array, a: Array) -> Array:
-    """chi2 per pixel of draws (N, ...)."""
-    return jax.lax.map(lambda args: evidence.problem.chi2(*args), (eta, x, a))
-
-
 def covering(full: Evidence, modes: Mode) -> Mixture:
     """The modes and their translates by whole source pixels: where SMC starts from. Always COMPONENTS of them.
 
@@ -197,9 +192,9 @@ def sample(
         bar.advance()
         order = jax.random.permutation(order_key, len(eta))[:wanted]
         eta = eta[order]
-        x, a, _ = sources(full, jax.random.split(source_key, len(eta)), eta)
+        x, a = sources(full, jax.random.split(source_key, len(eta)), eta)
         x = x + start.informed.rest(rest_key, prior, len(eta))
-        chi2 = misfits(full, eta, x, a)
+        chi2 = misfits(full.problem, eta, x, a)
         bar.advance(chi2=float(jnp.mean(chi2)))
 
     def grid(t: Array) -> Array:

@@ -47,10 +47,7 @@ def infer(
     prior = load_prior(prior) if isinstance(prior, str) else prior
     lens = lens or LensModel(config.lens.mass, config.lens.ranges)
     progress = progress or Progress()
-    gaussian = prior if isinstance(prior, GaussianPrior) else load_prior(config.surrogate, prior.n)
-    assert isinstance(gaussian, GaussianPrior)
-    if config.method == "evidence" and prior is not gaussian:
-        raise BlindlensError("--method evidence needs a Gaussian prior; use --method joint with this one")
+    gaussian = surrogate(prior, config)
     store = Store(out, fingerprint(observation, prior, lens, config))
     start_key, sample_key = jax.random.split(jax.random.key(config.seed))
     size = (config.chains, config.draws)
@@ -87,6 +84,20 @@ def infer(
     starts = {name: np.asarray(value).tolist() for name, value in full.problem.params(start.modes.eta).items()}
     draws = draws._replace(extra={"modes": len(start.modes.eta), "starts": starts, **draws.extra})
     return finished(part, prior, problem, config, start.fov, draws, store, progress)
+
+
+def surrogate(prior: Denoiser, config: RunConfig) -> GaussianPrior:
+    """The Gaussian that a run with this prior begins with. BlindlensError if its method needs the prior to be one."""
+    if isinstance(prior, GaussianPrior):
+        return prior
+    if config.method == "evidence":
+        raise BlindlensError("--method evidence needs a Gaussian prior; use --method joint with this one")
+    gaussian = load_prior(config.surrogate, prior.n)
+    if not isinstance(gaussian, GaussianPrior):
+        raise BlindlensError(
+            f"the surrogate {config.surrogate} is no Gaussian prior; give one, such as galaxy-gaussian"
+        )
+    return gaussian
 
 
 def finished(

@@ -46,9 +46,10 @@ def worst_residual(key: Array, guided: Guided, x: Array, schedule: Schedule) -> 
 
 
 @eqx.filter_jit
-def misfits(problem: Problem, eta: Array, x: Array) -> Array:
-    """chi2 per pixel of lenses (K, d) with their sources (K, n, n), without lens light; (K,)."""
-    return jax.lax.map(lambda item: problem.chi2(*item, jnp.zeros(0, x.dtype)), (eta, x))
+def misfits(problem: Problem, eta: Array, x: Array, a: Array | None = None) -> Array:
+    """chi2 per pixel (K,) of lenses (K, d), their sources (K, n, n) and light amplitudes (K, k), by default none."""
+    a = jnp.zeros((len(x), 0), x.dtype) if a is None else a
+    return jax.lax.map(lambda item: problem.chi2(*item), (eta, x, a))
 
 
 class SourceDraw(NamedTuple):
