@@ -175,8 +175,7 @@ def test_a_study_goes_on_and_counts_what_fails(right_study, monkeypatch):
     # what failed is not tried again unless its file is removed; a file that cannot be read is made again
     monkeypatch.setattr(study, "infer", inferred(1.0))
     whole, made, run = setting(tiny()), known(30), setting(tiny()).run(30)
-    with pytest.raises(study.Failed, match="no start explains it"):
-        study.one(failure.parent, whole, made, run)
+    assert study.one(failure.parent, whole, made, run) == "no start explains it"
     failure.unlink()
     done = study.one(failure.parent, whole, made, run)
     (failure.parent / "posterior.nc").write_bytes(b"half a file")
@@ -196,6 +195,32 @@ def test_a_study_goes_on_and_counts_what_fails(right_study, monkeypatch):
     # another seed is another study
     with pytest.raises(BlindlensError, match="another configuration"):
         coverage(out, 2, tiny({"seed": 1}), Progress())
+
+
+def test_systems_sampled_together_have_the_draws_that_each_has_alone(tmp_path, monkeypatch):
+    quick = {"warmup": 2, "rank": 16, "krylov": 4, "moves": 1, "leaps": 2, "steps": 2}
+    config = tiny({"method": "renoise", "renoise": quick, "draws": 4})
+    alone = coverage(tmp_path / "alone", 3, config, Progress())
+    fails = study.begin
+
+    def begin(observation, *arguments):
+        if observation.name == "system0003":
+            raise BlindlensError("no start explains it")
+        return fails(observation, *arguments)
+
+    monkeypatch.setattr(study, "begin", begin)
+    both = coverage(tmp_path / "both", 4, config, Progress(), together=4)
+    assert both["failed"] == 1 and alone["draws"] == both["draws"]
+    sources = []
+    for k in range(3):
+        a, b = (Posterior.load(tmp_path / name / f"system{k:04d}" / "posterior.nc") for name in ("alone", "both"))
+        np.testing.assert_array_equal(a.source.values, b.source.values)
+        assert b.attrs["times"]["sample"] > 0 and a.attrs["fingerprint"] == b.attrs["fingerprint"]
+        sources.append(a.source.values)
+    assert np.abs(sources[1] - sources[0]).max() > 0.01  # control: another system's
+    assert not list((tmp_path / "both").rglob("*.stage"))
+    with pytest.raises(BlindlensError, match="one by one"):
+        coverage(tmp_path / "oracle", 2, tiny(), Progress(), together=2)
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):

@@ -198,6 +198,8 @@ def reproduce(*, config: str = "reproduce", prior: str | None = None, seed: int 
         A prior's name in the package, or a path.
     seed
         Of the systems and all else.
+    together
+        How many systems one program samples (score priors): many on a GPU, 1 on a CPU.
     out
         Folder that receives a folder a system, the figures and README.md.
     """
@@ -230,6 +232,7 @@ def coverage(
     prior: str | None = None,
     method: Method | None = None,
     seed: int | None = None,
+    together: int = 1,
     out: Path,
 ) -> None:
     """Simulate systems, infer each, and test whether their truths lie in the posteriors as they should.
@@ -250,11 +253,15 @@ def coverage(
         As in infer.
     seed
         Of the systems and all else.
+    together
+        How many systems one program samples (score priors): many on a GPU, 1 on a CPU.
     out
         Folder that receives a folder a system, coverage.json, coverage.png and README.md.
     """
     if n < 2:
         raise BlindlensError(f"--n must be at least 2, not {n}")
+    if together < 1:
+        raise BlindlensError(f"--together must be at least 1, not {together}")
     prepare_jax()
     study = CoverageConfig.load(config)
     given = {key: v for key, v in {"prior": prior, "method": method, "seed": seed}.items() if v is not None}
@@ -265,7 +272,7 @@ def coverage(
     from .coverage import coverage as run_study
 
     try:
-        figures = run_study(out, n, study, progress)
+        figures = run_study(out, n, study, progress, together)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: what is done is kept in {out}; the same command resumes") from None
     for group, found in figures["draws"].items():

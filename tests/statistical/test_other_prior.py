@@ -49,9 +49,8 @@ def sampled(observation, prior: Hidden, surrogate: GaussianPrior, config: RunCon
     problem = build_problem(observation, prior, LENS, config, FOV)
     full = Evidence(problem, start.informed.basis, surrogate.mean)
     size = (config.chains, config.draws)
-    draws = renoise_run.sample(
-        jax.random.key(4), full, full.problem, prior, start, *size, config.renoise, Store(None, ""), progress
-    )
+    system = renoise_run.System(jax.random.key(4), full, full.problem, start)
+    (draws,) = renoise_run.sample([system], prior, *size, config.renoise, Store(None, ""), progress)
     values = np.concatenate([np.asarray(draws.eta), np.asarray(draws.x).mean((2, 3))[..., None]], -1)
     for name, statistic in (("r_hat", r_hat), ("ess", ess)):
         print(name, np.round([statistic(values[..., k]) for k in range(8)], 2))

@@ -2,12 +2,13 @@
 
 import contextlib
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..config import CoverageConfig, RunConfig
 from ..errors import BlindlensError, CannotWrite
-from ..inference.pipeline import infer
+from ..inference.pipeline import Begun, begin, concluded, infer, sampled_together
 from ..inference.stages import fingerprint
 from ..lens.simulate import System
 from ..posterior import Posterior
@@ -18,11 +19,12 @@ from .systems import FEWEST, Setting, setting, system
 from .tally import CONTROLS, Tally
 
 
-def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress) -> dict[str, Any]:
+def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress, together: int = 1) -> dict[str, Any]:
     """Infer the systems 0 ... n - 1 that `out` does not hold yet, and judge all. Returns the figures of coverage.json.
 
     A system whose run fails is counted and left out, with the reason beside it (failure.json; without that file it is
-    tried again). BlindlensError for a folder that holds another study.
+    tried again). `together`: systems that one compiled program samples, with the sampler of score priors; what is drawn
+    does not depend on it but for rounding. BlindlensError for a folder that holds another study.
     """
     study, described = setting(config), config.to_yaml()
     if study.images is not None and len(study.images) < n:
@@ -34,16 +36,22 @@ def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress) -> d
     write_text(out / "config.yaml", described)
     tally = Tally(study)
     with progress.stage("systems", n) as bar:
-        for k in range(n):
-            made = system(study, k)
-            name = made.observation.name
-            try:
-                tally.add(made, one(out / name, study, made, study.run(k)))
-                bar.advance(chi2=tally.chi2[-1])
-                progress.say(f"{name}: chi2 per pixel {tally.chi2[-1]:.3f}")
-            except Failed as failed:
-                bar.advance()
-                progress.say(f"{name}: failed ({failed})")
+        for first in range(0, n, together):
+            group = [system(study, k) for k in range(first, min(first + together, n))]
+            runs = [study.run(k) for k in range(first, first + len(group))]
+            if together == 1:
+                results = [one(out / group[0].observation.name, study, group[0], runs[0])]
+            else:
+                results = several(out, study, group, runs, progress)
+            for made, result in zip(group, results, strict=True):
+                name = made.observation.name
+                if isinstance(result, Posterior):
+                    tally.add(made, result)
+                    bar.advance(chi2=tally.chi2[-1])
+                    progress.say(f"{name}: chi2 per pixel {tally.chi2[-1]:.3f}")
+                else:
+                    bar.advance()
+                    progress.say(f"{name}: failed ({result})")
     if len(tally.chi2) < 2:
         raise BlindlensError(f"{len(tally.chi2)} of {n} systems came to an end, too few to judge; {out} says why")
     figures = tally.figures() | {"failed": n - len(tally.chi2)}
@@ -54,28 +62,62 @@ def coverage(out: Path, n: int, config: CoverageConfig, progress: Progress) -> d
     return figures
 
 
-class Failed(Exception):
-    """A system has no posterior; why."""
+Result = TypeVar("Result")
 
 
-def one(folder: Path, study: Setting, made: System, run: RunConfig) -> Posterior:
-    """The posterior of one system: the one in the folder if it was made by the same, else a new one. Raises Failed."""
-    path, failure = folder / "posterior.nc", folder / "failure.json"
+def one(folder: Path, study: Setting, made: System, run: RunConfig) -> Posterior | str:
+    """The posterior of a system, or why it has none: what the folder holds if it was made by the same, else new."""
     mark = fingerprint(made.observation, study.prior, study.lens, run)
-    with contextlib.suppress(BlindlensError):  # a file that cannot be read is made again
-        if path.is_file() and (kept := Posterior.load(path)).attrs.get("fingerprint") == mark:
-            return kept
-    if failure.is_file() and (old := json.loads(failure.read_text(encoding="utf-8")))["fingerprint"] == mark:
-        raise Failed(old["reason"])
+    old = kept(folder, mark)
+    new = lambda: infer(made.observation, study.prior, study.lens, run, out=folder)  # noqa: E731
+    return attempt(folder, mark, new) if old is None else old
+
+
+def several(
+    out: Path, study: Setting, group: Sequence[System], runs: Sequence[RunConfig], progress: Progress
+) -> list[Posterior | str]:
+    """What `one` returns for each, those that are new sampled together."""
+    found: dict[int, Posterior | str] = {}
+    begun: dict[int, Begun] = {}
+    folders = [out / made.observation.name for made in group]
+    for i, (made, run) in enumerate(zip(group, runs, strict=True)):
+        data = (made.observation, study.prior, study.lens, run)
+        mark = fingerprint(*data)
+        old = kept(folders[i], mark)
+        new = attempt(folders[i], mark, lambda i=i, data=data: begin(*data, folders[i], Progress())) if not old else old
+        if isinstance(new, Begun):
+            begun[i] = new
+        else:
+            found[i] = new
+    draws = sampled_together(list(begun.values()), out, progress) if begun else []
+    for (i, run), drawn in zip(begun.items(), draws, strict=True):
+        found[i] = attempt(folders[i], run.store.mark, lambda run=run, drawn=drawn: concluded(run, drawn))
+    return [found[i] for i in range(len(group))]
+
+
+def attempt(folder: Path, mark: str, what: Callable[[], Result]) -> Result | str:
+    """Its result, or the reason of its failure, which is written down."""
+    failure = folder / "failure.json"
     try:
-        posterior = infer(made.observation, study.prior, study.lens, run, out=folder)
+        result = what()
     except CannotWrite:
         raise
     except BlindlensError as error:
         write_text(failure, json.dumps({"reason": str(error), "fingerprint": mark}) + "\n")
-        raise Failed(str(error)) from None
+        return str(error)
     failure.unlink(missing_ok=True)
-    return posterior
+    return result
+
+
+def kept(folder: Path, mark: str) -> Posterior | str | None:
+    """What a run with this fingerprint left in the folder: a posterior, the reason why there is none, or nothing."""
+    path, failure = folder / "posterior.nc", folder / "failure.json"
+    with contextlib.suppress(BlindlensError):  # a file that cannot be read is made again
+        if path.is_file() and (posterior := Posterior.load(path)).attrs.get("fingerprint") == mark:
+            return posterior
+    if failure.is_file() and (old := json.loads(failure.read_text(encoding="utf-8")))["fingerprint"] == mark:
+        return old["reason"]
+    return None
 
 
 def page(config: CoverageConfig, figures: dict[str, Any]) -> str:

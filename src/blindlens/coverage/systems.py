@@ -61,6 +61,7 @@ def _drawn(prior: Denoiser, key: Array) -> Array:
     return prior.scale * prior.sample(key, (1,))[0] + prior.offset
 
 
+@jax.default_matmul_precision("highest")
 def system(study: Setting, k: int) -> System:
     """System number k, whatever the number of systems; its observation has the PSF and noise that are assumed."""
     of, run, prior = study.config.systems, study.run(k), study.prior

@@ -1,21 +1,29 @@
-"""Independent work, one item after the other on each device: chains, starts, draws."""
+"""Independent work (chains, starts, draws): one item after the other on each CPU core, many at once elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh, PartitionSpec
+
+AT_ONCE = 128
+"""Items at a time on an accelerator, whose arithmetic one item does not fill."""
 
 
 def spread(function: Callable[[Any, Any], Any], shared: Any, items: Any, batch_size: int | None = None) -> Any:
     """[function(shared, item) for item in items], stacked, over as many devices as divide the items' number.
 
-    items: a pytree whose leaves lead with the items. shared: a pytree that every device gets whole. Each device maps
-    one item at a time, or `batch_size` of them. An item's result does not depend on how many devices there are.
+    items: a pytree whose leaves lead with the items. shared: a pytree that every device gets whole. A CPU maps one item
+    at a time, or `batch_size` of them; an accelerator AT_ONCE of them at least. An item's result does not depend on how
+    many devices there are; on a CPU, without a `batch_size`, nor on the other items.
     """
     count = len(jax.tree.leaves(items)[0])
+    if jax.default_backend() != "cpu":
+        batch_size = max(batch_size or 1, AT_ONCE)
     devices = next(n for n in range(min(count, jax.local_device_count()), 0, -1) if count % n == 0)
     arrays, static = eqx.partition(shared, eqx.is_array)
 
@@ -30,3 +38,16 @@ def spread(function: Callable[[Any, Any], Any], shared: Any, items: Any, batch_s
     return jax.shard_map(one_device, mesh=mesh, in_specs=(all_of_it, each), out_specs=each, check_vma=False)(
         arrays, items
     )
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """One pytree whose arrays lead with the given ones. ValueError where anything but the arrays' values differs."""
+    arrays, rest = zip(*(eqx.partition(tree, eqx.is_array) for tree in trees), strict=True)
+    if not all(bool(eqx.tree_equal(rest[0], other)) for other in rest[1:]):
+        raise ValueError("only what differs in the values of its arrays can be stacked")
+    return eqx.combine(jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays), rest[0])
+
+
+def taken(tree: Any, i: Array) -> Any:
+    """Number i of what `stacked` made."""
+    return jax.tree.map(lambda leaf: leaf[i] if eqx.is_array(leaf) else leaf, tree)

@@ -1,6 +1,9 @@
 """From an observation to a posterior: initialise, sample, collect; every finished part is kept on disk."""
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -21,6 +24,21 @@ from .evidence import Evidence, Informed, Mode
 from .initialise import Start, initialise
 from .problem import Problem, build_problem
 from .stages import Store, fingerprint
+
+COLLECTED = 64
+"""Draws whose images are added up by one call."""
+
+
+class Begun(NamedTuple):
+    """A run of which the modes are found: all that sampling needs."""
+
+    observation: Observation
+    prior: Denoiser
+    gaussian: GaussianPrior
+    config: RunConfig
+    system: renoise_run.System
+    store: Store
+    progress: Progress
 
 
 # the default on GPUs is 10 bits of mantissa, which no log density survives
@@ -47,43 +65,99 @@ def infer(
     prior = load_prior(prior) if isinstance(prior, str) else prior
     lens = lens or LensModel(config.lens.mass, config.lens.ranges)
     progress = progress or Progress()
+    if config.lens_params is not None:
+        return _infer_source(observation, prior, lens, config, out, progress)
+    run = begin(observation, prior, lens, config, out, progress)
+    return concluded(run, _sampled(run))
+
+
+def _infer_source(
+    observation: Observation, prior: Denoiser, lens: LensModel, config: RunConfig, out: Path | None, progress: Progress
+) -> Posterior:
+    """The posterior of the source alone, for a known lens."""
     gaussian = surrogate(prior, config)
     store = Store(out, fingerprint(observation, prior, lens, config))
     start_key, sample_key = jax.random.split(jax.random.key(config.seed))
+    with progress.stage("initialise", 1) as bar:
+        known = nonblind.known_lens(start_key, observation, gaussian, lens, config)
+        bar.advance()
+    part = observation.cropped(known.shape)
+    problem = build_problem(part, prior, lens, config, known.fov, observation)
     size = (config.chains, config.draws)
-    if config.lens_params is not None:
-        with progress.stage("initialise", 1) as bar:
-            known = nonblind.known_lens(start_key, observation, gaussian, lens, config)
-            bar.advance()
-        part = observation.cropped(known.shape)
-        problem = build_problem(part, prior, lens, config, known.fov, observation)
-        draws = nonblind.sample(sample_key, problem, prior, known.eta, *size, config.source, store, progress)
-        return finished(part, prior, problem, config, known.fov, draws, store, progress)
+    draws = nonblind.sample(sample_key, problem, prior, known.eta, *size, config.source, store, progress)
+    return finished(part, prior, problem, config, known.fov, draws, store, progress)
 
+
+@jax.default_matmul_precision("highest")
+def begin(
+    observation: Observation, prior: Denoiser, lens: LensModel, config: RunConfig, out: Path | None, progress: Progress
+) -> Begun:
+    """The modes, found or read from `out`, and the problem. BlindlensError if no start has a finite posterior."""
+    gaussian = surrogate(prior, config)
+    store = Store(out, fingerprint(observation, prior, lens, config))
+    start_key, sample_key = jax.random.split(jax.random.key(config.seed))
     start = read_start(store, progress)
     if start is None:
         start = initialise(start_key, observation, gaussian, lens, config, progress)
         write_start(store, start, progress)
     if not np.isfinite(start.modes.log_posterior).any():
         raise BlindlensError("no start explains the image at all; check the noise map, the PSF and the pixel scale")
-
     part = observation.cropped(start.shape)
     problem = build_problem(part, prior, lens, config, start.fov, observation)
     full = Evidence(problem, start.informed.basis, gaussian.mean)
+    if renoised(prior, config) and not config.source_fov:
+        problem = problem.with_free_field(observation)
+    return Begun(part, prior, gaussian, config, renoise_run.System(sample_key, full, problem, start), store, progress)
+
+
+def renoised(prior: Denoiser, config: RunConfig) -> bool:
+    """Is this the run of `renoise`?"""
+    return config.method == "renoise" or (config.method == "joint" and not isinstance(prior, GaussianPrior))
+
+
+def _sampled(run: Begun) -> Draws:
+    config, prior, store, progress = run.config, run.prior, run.store, run.progress
+    key, full, problem, start = run.system
+    size = (config.chains, config.draws)
+    if renoised(prior, config):
+        (draws,) = renoise_run.sample([run.system], prior, *size, config.renoise, store, progress)
+        return draws
     if config.method == "evidence":
-        draws = oracle.sample(sample_key, full, gaussian, start, *size, config.evidence.moves, progress)
-    elif config.method == "gibbsddrm":
-        draws = gibbsddrm_run.sample(sample_key, problem, prior, start, *size, config.gibbsddrm, store, progress)
-    elif config.method in baselines.METHODS:
-        draws = baselines.sample(sample_key, problem, prior, start, *size, config, store, progress)
-    elif isinstance(prior, GaussianPrior) and config.method == "joint":
-        draws = split_gibbs_run.sample(sample_key, full, prior, start, *size, config.split_gibbs, store, progress)
-    else:
-        problem = problem if config.source_fov else problem.with_free_field(observation)
-        draws = renoise_run.sample(sample_key, full, problem, prior, start, *size, config.renoise, store, progress)
-    starts = {name: np.asarray(value).tolist() for name, value in full.problem.params(start.modes.eta).items()}
+        return oracle.sample(key, full, run.gaussian, start, *size, config.evidence.moves, progress)
+    if config.method == "gibbsddrm":
+        return gibbsddrm_run.sample(key, problem, prior, start, *size, config.gibbsddrm, store, progress)
+    if config.method in baselines.METHODS:
+        return baselines.sample(key, problem, prior, start, *size, config, store, progress)
+    assert isinstance(prior, GaussianPrior)
+    return split_gibbs_run.sample(key, full, prior, start, *size, config.split_gibbs, store, progress)
+
+
+@jax.default_matmul_precision("highest")
+def sampled_together(runs: Sequence[Begun], folder: Path, progress: Progress) -> list[Draws]:
+    """The draws of several runs of `renoise` with one prior and one configuration but for the seed, by one program.
+
+    folder: keeps what is done until all of it is. BlindlensError for runs that one program cannot serve.
+    """
+    first = runs[0]
+    if not all(renoised(run.prior, run.config) for run in runs):
+        raise BlindlensError("only the sampler of score priors takes several systems at once; sample them one by one")
+    mark = hashlib.sha256("".join(run.store.mark for run in runs).encode()).hexdigest()
+    store, size = Store(folder, mark), (first.config.chains, first.config.draws)
+    before = progress.times.get("sample", 0.0)
+    draws = renoise_run.sample([run.system for run in runs], first.prior, *size, first.config.renoise, store, progress)
+    store.clear()
+    for run in runs:
+        run.progress.times["sample"] = (progress.times["sample"] - before) / len(runs)
+    return draws
+
+
+@jax.default_matmul_precision("highest")
+def concluded(run: Begun, draws: Draws) -> Posterior:
+    """The Posterior, saved in the run's folder. BlindlensError if its draws are not usable."""
+    start, problem = run.system.start, run.system.problem
+    starts = {name: np.asarray(v).tolist() for name, v in run.system.full.problem.params(start.modes.eta).items()}
     draws = draws._replace(extra={"modes": len(start.modes.eta), "starts": starts, **draws.extra})
-    return finished(part, prior, problem, config, start.fov, draws, store, progress)
+    return finished(run.observation, run.prior, problem, run.config, start.fov, draws, run.store, run.progress)
 
 
 def surrogate(prior: Denoiser, config: RunConfig) -> GaussianPrior:
@@ -144,8 +218,14 @@ def read_start(store: Store, progress: Progress) -> Start | None:
 
 
 @eqx.filter_jit
-def _images(problem: Problem, eta: Array, x: Array, a: Array) -> tuple[Array, Array]:
-    return problem.source_image(eta, x), problem.light_image(eta, a)
+def _images(problem: Problem, draws: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    """Sums over draws (K, ...) of the source's image and of the lens light's."""
+
+    def one(draw: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        eta, x, a = draw
+        return problem.source_image(eta, x), problem.light_image(eta, a)
+
+    return jax.tree.map(lambda t: jnp.sum(t, 0), jax.lax.map(one, draws))
 
 
 def collect(
@@ -163,10 +243,11 @@ def collect(
     eta, x, a = (t.reshape(count, *t.shape[2:]) for t in (draws.eta, draws.x, draws.a))
     model, light = (np.zeros(observation.shape) for _ in range(2))
     with progress.stage("collect", count) as bar:
-        for args in zip(eta, x, a, strict=True):
-            s, g = _images(problem, *args)
+        for first in range(0, count, COLLECTED):
+            some = slice(first, first + COLLECTED)
+            s, g = _images(problem, (eta[some], x[some], a[some]))
             model, light = model + np.asarray(s + g) / count, light + np.asarray(g) / count
-            bar.advance()
+            bar.advance(min(COLLECTED, count - first))
     params = {name: np.asarray(value) for name, value in problem.params(draws.eta).items()}
     f = params.get("flux_scale", np.ones(1))
     source = f[..., None, None] * np.asarray(problem.scale * draws.x + problem.offset)

@@ -26,7 +26,7 @@ from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
 from ..sampler.kernels import init, metropolis, rotate
 from .evidence import Evidence, climb, laplace
-from .parallel import spread
+from .parallel import spread, taken
 from .problem import Problem
 
 
@@ -65,7 +65,9 @@ def log_shift_ratio(denoiser: Denoiser, x_t: Array, shift: Array, sigma: Array, 
 
 
 class Renoise(eqx.Module):
-    """The sampler for one problem. probes: (n*n, k), orthonormal directions in which C is looked at."""
+    """The sampler for one problem, or for several of one kind, stacked. probes: (n*n, k), orthonormal directions in
+    which C is looked at.
+    """
 
     problem: Problem
     prior: Denoiser
@@ -144,12 +146,15 @@ class Renoise(eqx.Module):
         )
 
     @eqx.filter_jit
-    def run(self, keys: Array, chains: Chain, sigmas: Array, settle: Array) -> tuple[Chain, SweepInfo]:
-        """One sweep of every chain, keys (K,)."""
+    def run(self, keys: Array, chains: Chain, which: Array, sigmas: Array, settle: Array) -> tuple[Chain, SweepInfo]:
+        """One sweep of every chain, of a stack of problems. keys (K,); which: the chain's problem, (K,); sigmas: (K,
+        levels + 1).
+        """
 
         def one(shared, item):
-            sampler, sigmas, settle = shared
-            key, chain = item
-            return sampler.sweep(key, chain, sigmas, settle)
+            many, settle = shared
+            key, chain, which, sigmas = item
+            problem, probes = taken((many.problem, many.probes), which)
+            return Renoise(problem, many.prior, probes, many.stage).sweep(key, chain, sigmas, settle)
 
-        return spread(one, (self, sigmas, settle), (keys, chains))
+        return spread(one, (self, settle), (keys, chains, which, sigmas))

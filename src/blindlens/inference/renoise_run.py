@@ -1,5 +1,6 @@
-"""The run of `renoise`: from the cold start's Gaussian sources to draws under the prior."""
+"""The run of `renoise`: from the cold start's Gaussian sources to draws under the prior, for one system or several."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,19 +9,33 @@ import numpy as np
 from jax import Array
 
 from ..config import RenoiseConfig
+from ..errors import BlindlensError
 from ..lens.parameters import LogUniform
 from ..prior import Denoiser
 from ..progress import Progress
 from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
 from .initialise import Start, beginnings
+from .parallel import stacked
 from .problem import Problem
 from .renoise import Chain, Renoise
 from .stages import Store
 
 
+class System(NamedTuple):
+    """What sampling begins with. full: the cold start's problem with the surrogate's directions. problem: what is
+    sampled; with a free field of the source, if that is not given, since what magnifies the source (t, the slope of the
+    mass) else has to magnify the pixels of x too, and these move by no more than the noise of a sweep.
+    """
+
+    key: Array
+    full: Evidence
+    problem: Problem
+    start: Start
+
+
 class Run(NamedTuple):
-    """What a sweep hands to the next: the chains, and the noise from which sweeps start."""
+    """What a sweep hands to the next: the chains, and by system the noise from which sweeps start."""
 
     chains: Chain
     first: np.ndarray
@@ -53,45 +68,55 @@ def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem) ->
 
 
 def sample(
-    key: Array,
-    full: Evidence,
-    problem: Problem,
+    systems: Sequence[System],
     prior: Denoiser,
-    start: Start,
     chains: int,
     draws: int,
     stage: RenoiseConfig,
     store: Store,
     progress: Progress,
-) -> Draws:
-    """`draws` draws of each of `chains` chains.
+) -> list[Draws]:
+    """`draws` draws of each of `chains` chains of each system.
 
-    full: the cold start's problem with the surrogate's directions. problem: what is sampled; with a free field of the
-    source, if that is not given, since what magnifies the source (t, the slope of the mass) else has to magnify the
-    pixels of x too, and these move by no more than the noise of a sweep.
+    A system's random numbers do not depend on the others. BlindlensError for systems that one program cannot serve.
     """
-    chain_key, run_key = jax.random.split(key)
-    keys = jax.vmap(lambda k: jax.random.fold_in(chain_key, k))(jnp.arange(chains))
-    # the most informative directions come first, and QR keeps their order
-    probes = jnp.asarray(np.linalg.qr(np.asarray(start.informed.basis, np.float64)[:, : stage.rank])[0], jnp.float32)
-    sampler = Renoise(problem, prior, probes, stage)
+    begun, run_keys, probes = [], [], []
+    for system in systems:
+        chain_key, run_key = jax.random.split(system.key)
+        run_keys.append(run_key)
+        keys = jax.vmap(lambda k, key=chain_key: jax.random.fold_in(key, k))(jnp.arange(chains))
+        begun.append(first_chains(keys, system.full, system.start, system.problem))
+        # the most informative directions come first, and QR keeps their order
+        basis = np.asarray(system.start.informed.basis, np.float64)[:, : stage.rank]
+        probes.append(jnp.asarray(np.linalg.qr(basis)[0], jnp.float32))
+    try:
+        sampler = Renoise(stacked([system.problem for system in systems]), prior, stacked(probes), stage)
+    except ValueError:
+        raise BlindlensError("these systems differ in more than their data; sample them one by one") from None
+    which = np.repeat(np.arange(len(systems)), chains)
 
     def advance(b: int, run: Run, traces: list[Trace]) -> tuple[Run, Trace]:
-        block_keys = jax.random.split(jax.random.fold_in(run_key, b), chains)
-        first, settle = float(run.first), 4 * b < stage.warmup
-        sigmas = jnp.asarray(ladder(stage, first), jnp.float32)
-        now, info = sampler.run(block_keys, run.chains, sigmas, jnp.asarray(settle))
+        block_keys = jnp.concatenate([jax.random.split(jax.random.fold_in(key, b), chains) for key in run_keys])
+        first, settle = np.array(run.first, float), 4 * b < stage.warmup
+        sigmas = np.array([ladder(stage, level) for level in first], np.float32)[which]
+        now, info = sampler.run(block_keys, run.chains, jnp.asarray(which), jnp.asarray(sigmas), jnp.asarray(settle))
         if not settle and b < stage.warmup:
-            first = adapted(stage, first, np.asarray(info.explained))
-        trace = now._asdict() | {"chi2_per_pixel": info.chi2_per_pixel, "first": np.full(chains, first)}
+            explained = np.asarray(info.explained)
+            first = np.array([adapted(stage, level, explained[which == s]) for s, level in enumerate(first)])
+        trace = now._asdict() | {"chi2_per_pixel": info.chi2_per_pixel, "first": first[which]}
         for name in ("acceptance", "translation_acceptance", "explained"):
             for level, values in enumerate(getattr(info, name).T):
                 trace[f"{name}_{level}"] = values
         # a block is a sweep
-        return Run(now, np.asarray(first)), {name: np.asarray(t)[:, None] for name, t in trace.items()}
+        return Run(now, first), {name: np.asarray(t)[:, None] for name, t in trace.items()}
 
     total = stage.warmup + draws * stage.thin
-    begun = Run(first_chains(keys, full, start, problem), np.asarray(stage.first))
-    traces = run_blocks(store, begun, total, advance, progress)
-    extra = {"rank": probes.shape[1], "levels": ladder(stage, float(traces[-1]["first"][0, 0])).tolist()}
-    return Draws.of(traces[stage.warmup + stage.thin - 1 :: stage.thin], draws, extra)
+    together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *begun)
+    traces = run_blocks(store, Run(together, np.full(len(systems), stage.first)), total, advance, progress)
+    kept = traces[stage.warmup + stage.thin - 1 :: stage.thin]
+    out = []
+    for s in range(len(systems)):
+        mine = [{name: values[which == s] for name, values in trace.items()} for trace in kept]
+        levels = ladder(stage, float(mine[-1]["first"][0, 0])).tolist()
+        out.append(Draws.of(mine, draws, {"rank": probes[s].shape[1], "levels": levels}))
+    return out

@@ -54,6 +54,9 @@ class Compact(eqx.Module):
     The preconditioning is that of Karras et al. 2022 (arXiv:2206.00364), which is the best linear denoiser of pixels
     with standard deviation sd. G corrects it pixel by pixel: a core a hundred times brighter than sd is left as it is
     by G = 1, where F alone would have to be huge. The network sees x_t in units of sd and of sigma, both through asinh.
+
+    It computes in the precision of its weights, but for the first and the last layer: faint noise on a bright core is
+    below the last digit of bfloat16.
     """
 
     stem: Conv
@@ -100,9 +103,10 @@ class Compact(eqx.Module):
                 f"this network takes one square image with a multiple of {multiple} pixels a side, not {x.shape}"
             )
         in_sigmas = x * jnp.sqrt(1 + jnp.exp(-2 * log_noise)).astype(x.dtype)
-        h = self.stem(gather_patches(jnp.arcsinh(jnp.stack([x, in_sigmas], -1)), p))
+        h = _precise(self.stem, gather_patches(jnp.arcsinh(jnp.stack([x, in_sigmas], -1)), p))
+        h = h.astype(self.embed_1.weight.dtype)
         phase = log_noise * jnp.exp(jnp.linspace(math.log(0.2), math.log(8.0), FREQUENCIES))
-        e = jnp.concatenate([jnp.sin(phase), jnp.cos(phase)]).astype(x.dtype)
+        e = jnp.concatenate([jnp.sin(phase), jnp.cos(phase)]).astype(h.dtype)
         e = jax.nn.silu(self.embed_2(jax.nn.silu(self.embed_1(e))))
         skips = []
         for level, blocks in enumerate(self.down):
@@ -118,8 +122,14 @@ class Compact(eqx.Module):
                 h = block(h, e)
             if level > 0:
                 h = (skips.pop() + scatter_patches(_apply(self.widen[level - 1], h), 2)) / math.sqrt(2)
-        out = scatter_patches(self.head(jax.nn.silu(h)), p)
+        out = scatter_patches(_precise(self.head, jax.nn.silu(h).astype(x.dtype)), p)
         return out[..., 0], out[..., 1]
+
+
+def _precise(conv: Conv, x: Array) -> Array:
+    """In the precision of x, all of it: the default on GPUs is 10 bits of mantissa."""
+    with jax.default_matmul_precision("highest"):
+        return jax.tree.map(lambda leaf: leaf.astype(x.dtype), conv)(x)
 
 
 def _apply(dense: Dense, x: Array) -> Array:

@@ -173,7 +173,8 @@ class NCSNpp(eqx.Module):
                 f"this network takes one square image with a multiple of {multiple} pixels a side, not {x.shape}"
             )
         act, kernel = ACTIVATIONS[self.config.activation_type], self.config.kernel
-        e = self.fourier(jnp.asarray(t, x.dtype))
+        x = x.astype(self.stem.weight.dtype)
+        e = self.fourier(jnp.asarray(t, self.fourier.w.dtype)).astype(x.dtype)
         e = act(self.dense_1(act(self.dense_0(e))))
         image = x[..., None]
         skips = [self.stem(image)]

@@ -1,11 +1,14 @@
 """Denoising score matching: the noise levels, the loss, one step of Adam, the running averages."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+from ..networks.layers import Fourier
 from ..score import PRECONDITIONING, WEIGHTS, ScorePrior, Span
 from .config import TrainConfig
 
@@ -27,14 +30,23 @@ def noise_levels(key: Array, count: int, span: Span, noise: str) -> Array:
     return jnp.exp(jnp.where(narrow, jnp.clip(centre, low, high), wide))
 
 
+def in_precision(network: Any, dtype: jnp.dtype) -> Any:
+    """The network with weights of that type, but for the frequencies that tell the noise level."""
+
+    def cast(leaf: Any) -> Any:
+        return leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf
+
+    return jax.tree.map(cast, network, is_leaf=lambda leaf: isinstance(leaf, Fourier))
+
+
 def errors(prior: ScorePrior, x: Array, sigma: Array, eps: Array, dtype: jnp.dtype) -> Array:
-    """w(sigma) |D(x + sigma eps, sigma) - x|^2 per pixel, (b,), w of WEIGHTS; the network computes in `dtype`."""
+    """w(sigma) |D(x + sigma eps, sigma) - x|^2 per pixel, (b,), w of WEIGHTS; the network's weights are in `dtype`."""
     denoise, weight = PRECONDITIONING[prior.preconditioning], WEIGHTS[prior.preconditioning]
-    network = jax.tree.map(lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf, prior.network)
+    network = in_precision(prior.network, dtype)
 
     def one(x, sigma, eps):
         def cast(image, level):
-            out = network(image.astype(dtype), level)
+            out = network(image, level)
             return jax.tree.map(lambda leaf: leaf.astype(image.dtype), out)
 
         D = denoise(cast, x + sigma * eps, sigma, prior.span)
