@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from ..config import RunConfig
 from ..errors import BlindlensError
@@ -20,13 +18,11 @@ from ..prior import Denoiser, GaussianPrior, load_prior
 from ..progress import Progress
 from . import baselines, gibbsddrm_run, nonblind, oracle, renoise_run, split_gibbs_run
 from .blocks import Draws
+from .collect import finished
 from .evidence import Evidence, Informed, Mode
 from .initialise import Start, initialise
-from .problem import Problem, build_problem
+from .problem import build_problem
 from .stages import Store, fingerprint
-
-COLLECTED = 64
-"""Draws whose images are added up by one call."""
 
 
 class Begun(NamedTuple):
@@ -174,32 +170,6 @@ def surrogate(prior: Denoiser, config: RunConfig) -> GaussianPrior:
     return gaussian
 
 
-def finished(
-    observation: Observation,
-    prior: Denoiser,
-    problem: Problem,
-    config: RunConfig,
-    fov: float,
-    draws: Draws,
-    store: Store,
-    progress: Progress,
-) -> Posterior:
-    """The Posterior of a run whose draws are usable, saved before its stages are removed. BlindlensError if not."""
-    bad = ~(np.isfinite(draws.eta).all(2) & np.isfinite(draws.x).all((2, 3)))
-    if bad.any():
-        what = "the sampler" if config.lens_params is None else f"guidance {config.source.guidance.method}"
-        advice = "check the noise map and the PSF"
-        if config.lens_params is not None or config.method in ("gibbsddrm", *baselines.METHODS):
-            what = what if config.lens_params is not None else f"method {config.method}"
-            advice = "give it more and shorter steps or another guidance, or check the noise map and the PSF"
-        raise BlindlensError(f"{what} broke down in {bad.sum()} of {bad.size} draws (not finite); {advice}")
-    posterior = collect(observation, prior, problem, config, fov, draws, store.mark, progress)
-    if store.folder is not None:
-        posterior.save(store.folder / "posterior.nc")
-    store.clear()
-    return posterior
-
-
 def write_start(store: Store, start: Start, progress: Progress) -> None:
     arrays = {**start.modes._asdict(), "basis": start.informed.basis, "dual": start.informed.dual}
     plain = {"fov": start.fov, "shape": start.shape, "tail": start.informed.tail, "seconds": progress.times}
@@ -215,55 +185,3 @@ def read_start(store: Store, progress: Progress) -> Start | None:
     modes = Mode(**{name: arrays[name] for name in Mode._fields})
     directions = Informed(arrays["basis"], arrays["dual"], header["tail"])
     return Start(modes, header["fov"], tuple(header["shape"]), directions)
-
-
-@eqx.filter_jit
-def _images(problem: Problem, draws: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-    """Sums over draws (K, ...) of the source's image and of the lens light's."""
-
-    def one(draw: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        eta, x, a = draw
-        return problem.source_image(eta, x), problem.light_image(eta, a)
-
-    return jax.tree.map(lambda t: jnp.sum(t, 0), jax.lax.map(one, draws))
-
-
-def collect(
-    observation: Observation,
-    prior: Denoiser,
-    problem: Problem,
-    config: RunConfig,
-    fov: float,
-    draws: Draws,
-    mark: str,
-    progress: Progress,
-) -> Posterior:
-    """The Posterior in data units, with the mean model. mark: the fingerprint of what made it."""
-    count = draws.eta.shape[0] * draws.eta.shape[1]
-    eta, x, a = (t.reshape(count, *t.shape[2:]) for t in (draws.eta, draws.x, draws.a))
-    model, light = (np.zeros(observation.shape) for _ in range(2))
-    with progress.stage("collect", count) as bar:
-        for first in range(0, count, COLLECTED):
-            some = slice(first, first + COLLECTED)
-            s, g = _images(problem, (eta[some], x[some], a[some]))
-            model, light = model + np.asarray(s + g) / count, light + np.asarray(g) / count
-            bar.advance(min(COLLECTED, count - first))
-    params = {name: np.asarray(value) for name, value in problem.params(draws.eta).items()}
-    f = params.get("flux_scale", np.ones(1))
-    source = f[..., None, None] * np.asarray(problem.scale * draws.x + problem.offset)
-    pictures = {"image": model} | ({"lens_light": light} if problem.light is not None else {})
-    attrs = {
-        "seed": config.seed,
-        "prior": prior.name,
-        "config": config.model_dump(mode="json"),
-        "source_fov": float(params["source_fov"].mean()) if "source_fov" in params else fov,
-        "mass": list(problem.operator.lens.mass),
-        "fingerprint": mark,
-        "warnings": [],
-        "times": progress.times,
-        **draws.extra,
-    }
-    posterior = Posterior.from_draws(params, source, draws.stats, observation, pictures, attrs)
-    if draws.marginal is not None:
-        posterior.add_marginal({k: np.asarray(v) for k, v in problem.params(draws.marginal).items()})
-    return posterior
