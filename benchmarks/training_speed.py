@@ -11,6 +11,7 @@ A draw from a prior takes 97 calls (`ScorePrior.sample`).
 """
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 
@@ -60,8 +61,15 @@ def peak(seconds: float) -> float:
     return 2 * n**3 * rate(lambda: product(a), jax.block_until_ready, seconds)
 
 
-def in_jax(prior: ScorePrior, batch: int, precision: str, seconds: float) -> tuple[float, float, float]:
-    """Images a second in training and through the denoiser; FLOP of a forward pass of one image."""
+def forward_flop(prior: ScorePrior) -> float:
+    """FLOP of a forward pass of one image, as XLA counts them for a CPU (on a GPU it does not count convolutions)."""
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        x = jnp.zeros((prior.n, prior.n))
+        return jax.jit(lambda prior, x: prior(x, 0.5)).lower(prior, x).compile().cost_analysis()["flops"]
+
+
+def in_jax(prior: ScorePrior, batch: int, precision: str, seconds: float) -> tuple[float, float]:
+    """Images a second in training and through the denoiser."""
     config = TrainConfig(batch=batch, precision=precision, network="compact")
     x = jax.random.normal(jax.random.key(0), (batch, prior.n, prior.n))
     state = [first_state(prior, config)]
@@ -73,12 +81,11 @@ def in_jax(prior: ScorePrior, batch: int, precision: str, seconds: float) -> tup
 
     quick = eqx.tree_at(lambda p: p.network, prior, in_precision(prior.network, jnp.dtype(precision)))
     denoise = eqx.filter_jit(lambda prior, x: prior(x, jnp.float32(0.5)))
-    flop = jax.jit(lambda x: prior(x, 0.5)).lower(x).compile().cost_analysis()["flops"] / batch
     forward = batch * rate(lambda: denoise(quick, x), jax.block_until_ready, seconds)
-    return batch * rate(train, jax.block_until_ready, seconds), forward, flop
+    return batch * rate(train, jax.block_until_ready, seconds), forward
 
 
-def in_torch(n: int, batch: int, seconds: float, compiled: bool) -> tuple[float, float]:
+def in_torch(n: int, batch: int, compiled: bool, seconds: float) -> tuple[float, float]:
     """The same two numbers of score_models' NCSN++."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark = True
@@ -125,16 +132,17 @@ def main():
         cls, shape, preconditioning = NETWORKS[kind]
         network = cls.init(jax.random.key(0), shape.from_mapping(SHAPES[name], name))
         prior = ScorePrior(network, Span(0.5, 0.001, 80.0), preconditioning, 1.0, 0.0, given.npix, name)
-        rows, flop = {}, np.nan
-        for precision in ("bfloat16", "float32"):
-            *rows[f"jax, {precision}"], flop = in_jax(prior, given.batch, precision, given.seconds)
+        rows = {f"jax, {p}": functools.partial(in_jax, prior, given.batch, p) for p in ("bfloat16", "float32")}
         if kind == "ncsnpp" and torch is not None:
-            rows["torch, bfloat16"] = in_torch(given.npix, given.batch, given.seconds, False)
+            for where, compiled in (("torch", False), ("torch.compile", True)):
+                rows[f"{where}, bfloat16"] = functools.partial(in_torch, given.npix, given.batch, compiled)
+        flop = forward_flop(prior)
+        for where, measure in rows.items():
             try:
-                rows["torch.compile, bfloat16"] = in_torch(given.npix, given.batch, given.seconds, True)
-            except Exception as error:  # it needs a compiler that not every machine has
-                print(f"torch.compile: {type(error).__name__}")
-        for where, (trained, denoised) in rows.items():
+                trained, denoised = measure(given.seconds)
+            except Exception as error:  # torch.compile needs a compiler that not every machine has
+                print(f"{where}: {type(error).__name__}: {error}")
+                continue
             print(f"| {name} ({flop / 1e9:.2f} GFLOP) | {where} | {trained:.0f} | {trained / given.batch:.1f} | "
                   f"{3 * flop * trained / top:.3f} | {denoised:.0f} | {flop * denoised / top:.3f} | "
                   f"{denoised / CALLS:.0f} |", flush=True)  # fmt: skip
