@@ -126,9 +126,10 @@ class Renoise(eqx.Module):
             local = local_gaussian(self.prior, x_t, now, self.probes, seen, self.stage.krylov)
             eta, a, acceptance = self.lens_step(lens_key, eta, local, settle)
             guided = moment_matching(self.prior, local, self.measurement(eta, a))
-            x_t, x, clean = probability_flow(guided, x_t, now, then, self.stage.steps)
-            stats = (acceptance, jnp.sum(shifted) / max(1, shifted.size), self.problem.chi2(eta, x, a))
-            return (Chain(eta, clean, a), x_t), stats
+            explained = self.problem.chi2(eta, guided(x_t, now), a)
+            x_t = probability_flow(guided, x_t, now, then, self.stage.steps)
+            stats = (acceptance, jnp.sum(shifted) / max(1, shifted.size), explained)
+            return (Chain(eta, guided(x_t, then), a), x_t), stats
 
         (chain, _), stats = jax.lax.scan(level, (chain, x_t), (jnp.stack(keys), sigmas[:-1], sigmas[1:]))
         return chain, SweepInfo(self.problem.chi2(*chain), *stats)
