@@ -1,5 +1,7 @@
 """A posterior made of a true lens, a clumpy source and invented draws, for all that comes after sampling; a prior."""
 
+from contextlib import contextmanager
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from blindlens.lens.simulate import System, simulate
 from blindlens.observation import Observation
 from blindlens.posterior import Posterior
 from blindlens.prior import Denoiser, GaussianPrior
+from blindlens.progress import Progress
 
 TRUTH = {
     "x0": 0.05,
@@ -119,6 +122,26 @@ SMALL_RUN = {
     "initialise": {"draws": 400, "starts": 8, "steps": 60, "most_rank": 128, "tail": 1e-9},
 }
 """Of studies of coverage: systems with all 12 parameters, small enough for hundreds of them."""
+
+
+def interrupting(after: int) -> Progress:
+    """A Progress that presses Ctrl-C when more than `after` blocks of sweeps are done."""
+
+    class Interrupting(Progress):
+        @contextmanager
+        def stage(self, name, total):
+            with super().stage(name, total) as bar:
+                advance = bar.advance
+
+                def counted(n=1, **figures):
+                    advance(n, **figures)
+                    if name == "sample" and bar.done > after:
+                        raise KeyboardInterrupt
+
+                bar.advance = counted
+                yield bar
+
+    return Interrupting()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -6,7 +6,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SMALL_RUN, SMALL_SYSTEMS
+from conftest import SMALL_RUN, SMALL_SYSTEMS, interrupting
 
 from blindlens.cli import main
 from blindlens.config import CoverageConfig
@@ -209,6 +209,9 @@ def test_systems_sampled_together_have_the_draws_that_each_has_alone(tmp_path, m
         return fails(observation, *arguments)
 
     monkeypatch.setattr(study, "begin", begin)
+    with pytest.raises(KeyboardInterrupt):
+        coverage(tmp_path / "both", 4, config, interrupting(3), together=4)
+    assert (tmp_path / "both" / "block2.stage").is_file()
     both = coverage(tmp_path / "both", 4, config, Progress(), together=4)
     assert both["failed"] == 1 and alone["draws"] == both["draws"]
     sources = []

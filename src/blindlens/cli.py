@@ -198,8 +198,6 @@ def reproduce(*, config: str = "reproduce", prior: str | None = None, seed: int 
         A prior's name in the package, or a path.
     seed
         Of the systems and all else.
-    together
-        How many systems one program samples (score priors): many on a GPU, 1 on a CPU.
     out
         Folder that receives a folder a system, the figures and README.md.
     """

@@ -4,6 +4,13 @@ import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from blindlens.inference.parallel import spread, stacked, taken
+
 SCRIPT = """
 import jax, jax.numpy as jnp
 jax.config.update("jax_num_cpu_devices", {devices})
@@ -35,3 +42,26 @@ def test_results_do_not_depend_on_the_number_of_devices():
     assert one[0] == "1" and three[0] == "3"
     assert four[0] == "3"  # of four devices three divide six items
     assert one[1] == three[1] == four[1]
+
+
+def test_an_accelerator_that_takes_many_at_once_gives_the_same(monkeypatch):
+    def one(shared, item):
+        v, stop = item
+        return jax.lax.while_loop(lambda c: c[1] < stop, lambda c: (jnp.sin(shared @ c[0]), c[1] + 1), (v, 0))[0]
+
+    items = (jnp.arange(24.0).reshape(6, 4), jnp.arange(6))
+    matrix = jnp.eye(4) + 0.1
+    alone = spread(one, matrix, items)
+    monkeypatch.setattr("blindlens.inference.parallel.jax.default_backend", lambda: "gpu")
+    np.testing.assert_allclose(spread(one, matrix, items), alone, atol=1e-6)
+    np.testing.assert_allclose(alone[0], items[0][0])  # control: items stop where they should
+    assert np.abs(alone[1] - items[0][1]).max() > 0.1
+
+
+def test_what_is_stacked_comes_back_and_only_values_may_differ():
+    trees = [{"a": jnp.full(3, float(k)), "b": "same"} for k in range(3)]
+    assert float(taken(stacked(trees), jnp.array(2))["a"][0]) == 2.0
+    with pytest.raises(ValueError, match="only what differs"):
+        stacked([*trees, {"a": jnp.zeros(3), "b": "other"}])
+    with pytest.raises(ValueError):
+        stacked([*trees, {"a": jnp.zeros(4), "b": "same"}])

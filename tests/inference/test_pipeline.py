@@ -1,17 +1,14 @@
 """The whole path on a tiny system: both methods, and a run that is broken off and resumed."""
 
-from contextlib import contextmanager
-
 import equinox as eqx
 import numpy as np
 import pytest
-from conftest import TINY_LENS, Hidden
+from conftest import TINY_LENS, Hidden, interrupting
 
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
 from blindlens.inference.pipeline import infer
 from blindlens.inference.stages import fingerprint
-from blindlens.progress import Progress
 
 CONFIG = RunConfig().replace(
     flux_scale=1.0,
@@ -24,26 +21,6 @@ CONFIG = RunConfig().replace(
     split_gibbs={"warmup": 8, "thin": 1},
     renoise={"warmup": 4, "rank": 40, "krylov": 4, "steps": 2, "leaps": 3},
 )
-
-
-def interrupting(after: int) -> Progress:
-    """A Progress that presses Ctrl-C when more than `after` blocks of sweeps are done."""
-
-    class Interrupting(Progress):
-        @contextmanager
-        def stage(self, name, total):
-            with super().stage(name, total) as bar:
-                advance = bar.advance
-
-                def counted(n=1, **figures):
-                    advance(n, **figures)
-                    if name == "sample" and bar.done > after:
-                        raise KeyboardInterrupt
-
-                bar.advance = counted
-                yield bar
-
-    return Interrupting()
 
 
 def test_a_run_broken_off_resumes_to_the_same_draws(tiny_system, tmp_path):

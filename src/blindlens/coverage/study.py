@@ -83,8 +83,9 @@ def several(
     for i, (made, run) in enumerate(zip(group, runs, strict=True)):
         data = (made.observation, study.prior, study.lens, run)
         mark = fingerprint(*data)
-        old = kept(folders[i], mark)
-        new = attempt(folders[i], mark, lambda i=i, data=data: begin(*data, folders[i], Progress())) if not old else old
+        new = kept(folders[i], mark)
+        if new is None:
+            new = attempt(folders[i], mark, lambda i=i, data=data: begin(*data, folders[i], Progress()))
         if isinstance(new, Begun):
             begun[i] = new
         else:

@@ -21,32 +21,6 @@ COLLECTED = 64
 """Draws whose images are added up by one call."""
 
 
-def finished(
-    observation: Observation,
-    prior: Denoiser,
-    problem: Problem,
-    config: RunConfig,
-    fov: float,
-    draws: Draws,
-    store: Store,
-    progress: Progress,
-) -> Posterior:
-    """The Posterior of a run whose draws are usable, saved before its stages are removed. BlindlensError if not."""
-    bad = ~(np.isfinite(draws.eta).all(2) & np.isfinite(draws.x).all((2, 3)))
-    if bad.any():
-        what = "the sampler" if config.lens_params is None else f"guidance {config.source.guidance.method}"
-        advice = "check the noise map and the PSF"
-        if config.lens_params is not None or config.method in ("gibbsddrm", *baselines.METHODS):
-            what = what if config.lens_params is not None else f"method {config.method}"
-            advice = "give it more and shorter steps or another guidance, or check the noise map and the PSF"
-        raise BlindlensError(f"{what} broke down in {bad.sum()} of {bad.size} draws (not finite); {advice}")
-    posterior = collect(observation, prior, problem, config, fov, draws, store.mark, progress)
-    if store.folder is not None:
-        posterior.save(store.folder / "posterior.nc")
-    store.clear()
-    return posterior
-
-
 @eqx.filter_jit
 def _images(problem: Problem, draws: tuple[Array, Array, Array]) -> tuple[Array, Array]:
     """Sums over draws (K, ...) of the source's image and of the lens light's."""
@@ -58,17 +32,34 @@ def _images(problem: Problem, draws: tuple[Array, Array, Array]) -> tuple[Array,
     return jax.tree.map(lambda t: jnp.sum(t, 0), jax.lax.map(one, draws))
 
 
-def collect(
+def refuse(draws: Draws, config: RunConfig) -> None:
+    """BlindlensError for draws that are not finite."""
+    bad = ~(np.isfinite(draws.eta).all(2) & np.isfinite(draws.x).all((2, 3)))
+    if not bad.any():
+        return
+    what, advice = "the sampler", "check the noise map and the PSF"
+    if config.lens_params is not None or config.method in ("gibbsddrm", *baselines.METHODS):
+        known = config.lens_params is not None
+        what = f"guidance {config.source.guidance.method}" if known else f"method {config.method}"
+        advice = "give it more and shorter steps or another guidance, or check the noise map and the PSF"
+    raise BlindlensError(f"{what} broke down in {bad.sum()} of {bad.size} draws (not finite); {advice}")
+
+
+def finished(
     observation: Observation,
     prior: Denoiser,
     problem: Problem,
     config: RunConfig,
     fov: float,
     draws: Draws,
-    mark: str,
+    store: Store,
     progress: Progress,
 ) -> Posterior:
-    """The Posterior in data units, with the mean model. mark: the fingerprint of what made it."""
+    """The Posterior in data units, with the mean model, saved before the run's stages are removed.
+
+    BlindlensError for draws that are not usable.
+    """
+    refuse(draws, config)
     count = draws.eta.shape[0] * draws.eta.shape[1]
     eta, x, a = (t.reshape(count, *t.shape[2:]) for t in (draws.eta, draws.x, draws.a))
     model, light = (np.zeros(observation.shape) for _ in range(2))
@@ -88,7 +79,7 @@ def collect(
         "config": config.model_dump(mode="json"),
         "source_fov": float(params["source_fov"].mean()) if "source_fov" in params else fov,
         "mass": list(problem.operator.lens.mass),
-        "fingerprint": mark,
+        "fingerprint": store.mark,
         "warnings": [],
         "times": progress.times,
         **draws.extra,
@@ -96,4 +87,7 @@ def collect(
     posterior = Posterior.from_draws(params, source, draws.stats, observation, pictures, attrs)
     if draws.marginal is not None:
         posterior.add_marginal({k: np.asarray(v) for k, v in problem.params(draws.marginal).items()})
+    if store.folder is not None:
+        posterior.save(store.folder / "posterior.nc")
+    store.clear()
     return posterior

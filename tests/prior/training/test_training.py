@@ -1,5 +1,6 @@
 """Training: the objective's optimum, exact resumption, refusals."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +8,13 @@ import pytest
 
 from blindlens.errors import BlindlensError
 from blindlens.prior import GaussianPrior, load_prior
+from blindlens.prior.networks import Compact, NCSNpp, NCSNppConfig
+from blindlens.prior.networks.compact import CompactConfig
+from blindlens.prior.networks.layers import Conv
 from blindlens.prior.score import WEIGHTS, Span
 from blindlens.prior.training import TrainConfig, train
 from blindlens.prior.training.loop import batch_numbers
-from blindlens.prior.training.objective import errors, noise_levels
+from blindlens.prior.training.objective import errors, in_precision, noise_levels
 
 N = 16
 SMALL = {
@@ -174,3 +178,18 @@ def test_training_on_a_gaussian_reaches_the_analytic_denoiser(tmp_path):
         print(f"sigma {sigma:g}: error / least {ours / least:.3f}, untrained {bare / least:.3f}")
         assert ours < 1.05 * least
         assert bare > 1.05 * least or sigma < 0.02
+
+
+def test_half_precision_spares_what_it_would_destroy():
+    """Frequencies of the noise level, and the layers that see faint noise on bright cores, stay in single precision."""
+    network = NCSNpp.init(jax.random.key(0), NCSNppConfig(nf=16, ch_mult=(1, 1), num_res_blocks=1))
+    half = in_precision(network, jnp.dtype("bfloat16"))
+    assert half.stem.weight.dtype == jnp.bfloat16 and half.fourier.w.dtype == jnp.float32
+    rng = np.random.default_rng(0)
+    small = Compact.init(jax.random.key(0), CompactConfig(widths=(8, 16)))
+    head = Conv(jnp.asarray(0.1 * rng.normal(size=small.head.weight.shape), jnp.float32), small.head.bias)
+    small = eqx.tree_at(lambda n: n.head, small, head)
+    x = jnp.asarray(rng.normal(size=(N, N)), jnp.float32)
+    F, halved = small(x, 0.3)[0], in_precision(small, jnp.dtype("bfloat16"))(x, 0.3)[0]
+    assert halved.dtype == jnp.float32  # not rounded on its way out
+    assert 0 < float(jnp.abs(halved - F).max()) < 0.05 * float(jnp.abs(F).max())
