@@ -1,7 +1,9 @@
 """An image of a lens with its noise, PSF and mask, cleaned once so that nothing downstream meets a bad pixel."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -116,6 +118,7 @@ class Observation:
             mask=used > 0,
             pixel_scale=self.pixel_scale * k,
             name=self.name,
+            header=_binned_cards(self.header, k, [(_padded(n, k) - n) // 2 for n in self.shape]),
             notes=(*self.notes, f"binned {k} x {k}"),
         )
 
@@ -198,6 +201,20 @@ def _native(array: np.ndarray, what: str) -> np.ndarray:
     while array.ndim > 2 and 1 in array.shape:
         array = array.squeeze(array.shape.index(1))
     return array
+
+
+def _binned_cards(cards: dict[str, Any], k: int, border: list[int]) -> dict[str, Any]:
+    """WCS cards of an image with `border` (y, x) pixels added on each side and then binned k x k."""
+    first = {"CRPIX1": border[1], "CRPIX2": border[0]}
+    steps = next((stem for stem in ("CD1_", "CD2_", "CDELT") if any(c.startswith(stem) for c in cards)), "PC")
+    steps = "CD" if steps.endswith("_") else steps
+    out = dict(cards)
+    for card in cards:
+        if card in first:
+            out[card] = (cards[card] + first[card] - 0.5) / k + 0.5
+        elif re.fullmatch(steps + (r"[12]" if steps == "CDELT" else r"[12]_[12]"), card):
+            out[card] = cards[card] * k
+    return out
 
 
 def _padded(n: int, k: int) -> int:

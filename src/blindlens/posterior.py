@@ -32,10 +32,13 @@ def unwrapped(name: str, draws: np.ndarray) -> np.ndarray:
     The circular mean itself lies in [0, period).
     """
     p = period(name)
-    if p is None:
-        return draws
-    mean = np.angle(np.mean(np.exp(2j * np.pi * draws / p))) * p / (2 * np.pi) % p
-    return mean + (draws - mean + p / 2) % p - p / 2
+    return draws if p is None else about_mean(draws, p)
+
+
+def about_mean(draws: np.ndarray, period: float) -> np.ndarray:
+    """Draws moved by whole periods to within half a period of their circular mean, which lies in [0, period)."""
+    mean = np.angle(np.mean(np.exp(2j * np.pi * draws / period))) * period / (2 * np.pi) % period
+    return mean + (draws - mean + period / 2) % period - period / 2
 
 
 class Posterior:
@@ -94,6 +97,7 @@ class Posterior:
             "name": observation.name,
             "pixel_scale": scale,
             "notes": json.dumps(observation.notes),
+            "wcs": json.dumps(observation.header),
             **{k: v if isinstance(v, str | int | float) else json.dumps(v) for k, v in attrs.items()},
         }
         return Posterior(tree)

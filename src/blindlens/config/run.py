@@ -9,6 +9,7 @@ from .base import Config, Stage
 from .baselines import BirdConfig, BlindDPSConfig, FastEMConfig
 from .joint import EvidenceConfig, RenoiseConfig, SplitGibbsConfig
 from .paper import GibbsDDRMConfig, SourceConfig
+from .physics import PhysicsConfig
 from .start import InitialiseConfig
 
 Method = Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"]
@@ -59,6 +60,7 @@ class RunConfig(Config):
     blind_dps: BlindDPSConfig = BlindDPSConfig()
     fast_em: FastEMConfig = FastEMConfig()
     bird: BirdConfig = BirdConfig()
+    physics: PhysicsConfig = PhysicsConfig()
 
     @model_validator(mode="after")
     def _together(self) -> Self:
