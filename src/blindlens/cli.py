@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from . import __version__, cli_prior
+from . import __version__, cli_answers, cli_prior
 from .config import CoverageConfig, Method, RunConfig
 from .devices import prepare_jax
 from .errors import BlindlensError, Interrupted
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 app = App(name="blindlens", version=__version__, help="Joint posteriors of lens and source from one image.")
 app.command(cli_prior.prior_app)
 app.command(cli_prior.train)
+app.command(cli_answers.derive)
+app.command(cli_answers.export_app)
 
 
 @app.command
@@ -42,6 +44,10 @@ def infer(
     guidance: Literal["mmps", "pigdm", "cla", "dps"] | None = None,
     draws: int | None = None,
     seed: int | None = None,
+    z_lens: float | None = None,
+    z_source: float | None = None,
+    zero_point: float | None = None,
+    north_up: bool | None = None,
     out: Path | None = None,
 ) -> None:
     """Draw samples of lens and source from IMAGE.
@@ -79,6 +85,14 @@ def infer(
         Draws per chain.
     seed
         Of all random numbers.
+    z_lens
+        Redshift of the lens: with that of the source, results in kpc and solar masses too.
+    z_source
+        Redshift of the source.
+    zero_point
+        AB magnitude of one data unit.
+    north_up
+        North is up and east left in an image without WCS.
     out
         Folder of the results, by default named after the image.
     """
@@ -95,6 +109,8 @@ def infer(
     run = RunConfig.load(config).replace(**{key: value for key, value in given.items() if value is not None})
     if init is not None:
         run = run.replace(initialise={**run.initialise.model_dump(), "method": init})
+    physics = cli_answers.given(z_lens, z_source, None, zero_point, north_up)
+    run = run.replace(physics=run.physics.model_dump() | physics)
     if guidance is not None:
         if run.lens_params is None:
             raise BlindlensError("--guidance is for a known lens: give --lens-params FILE as well")
@@ -128,9 +144,10 @@ def infer(
 def write_results(posterior: "Posterior", out: Path, progress: Progress) -> None:
     """summary.json, report.png and corner.png in `out`, each atomically; warnings also to the user."""
     from .check.residuals import residual_warnings
+    from .physics import derived
     from .report.plots import corner_figure, report_figure
 
-    summary = posterior.summary()
+    summary = posterior.summary() | {"derived": derived(posterior)}
     summary["warnings"] += residual_warnings(posterior)
     write_text(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     for name, figure in (

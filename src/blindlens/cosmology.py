@@ -40,7 +40,10 @@ class Distances(NamedTuple):
 
         model = named(cosmology)
         lens, source = model.angular_diameter_distance(z_lens), model.angular_diameter_distance(z_source)
-        behind = model.angular_diameter_distance_z1z2(z_lens, z_source)
+        try:
+            behind = model.angular_diameter_distance(z_lens, z_source)
+        except TypeError:  # astropy 7
+            behind = model.angular_diameter_distance_z1z2(z_lens, z_source)
         per_area = constants.c**2 / (4 * np.pi * constants.G) * source / (lens * behind)
         return Distances(
             kpc_lens=float(lens.to_value(units.kpc) * ARCSEC),

@@ -206,13 +206,13 @@ def _native(array: np.ndarray, what: str) -> np.ndarray:
 def _binned_cards(cards: dict[str, Any], k: int, border: list[int]) -> dict[str, Any]:
     """WCS cards of an image with `border` (y, x) pixels added on each side and then binned k x k."""
     first = {"CRPIX1": border[1], "CRPIX2": border[0]}
-    steps = next((stem for stem in ("CD1_", "CD2_", "CDELT") if any(c.startswith(stem) for c in cards)), "PC")
-    steps = "CD" if steps.endswith("_") else steps
+    # what a CD matrix says goes before CDELT, and PC alone stands for steps of 1
+    steps = next((s for s in (r"CD[12]_[12]", r"CDELT[12]") if any(re.fullmatch(s, c) for c in cards)), r"PC[12]_[12]")
     out = dict(cards)
     for card in cards:
         if card in first:
             out[card] = (cards[card] + first[card] - 0.5) / k + 0.5
-        elif re.fullmatch(steps + (r"[12]" if steps == "CDELT" else r"[12]_[12]"), card):
+        elif re.fullmatch(steps, card):
             out[card] = cards[card] * k
     return out
 

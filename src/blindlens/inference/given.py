@@ -1,7 +1,8 @@
 """Starts from elsewhere: lens parameters from a file (published values, draws of a learned estimator) or another fit.
 
 A file holds one set {Rein: 1.2, q: 0.8, ...} or a list of sets, in YAML or JSON, units and angles as in
-docs/conventions.md; or it is the truth.json of a simulated system. What a set leaves out is found by the evidence.
+docs/conventions.md; or it is the truth.json of a simulated system, or a COOLEST template. What a set leaves out is found
+by the evidence.
 """
 
 import json
@@ -15,6 +16,7 @@ import numpy as np
 import yaml
 from jax import Array
 
+from ..conventions.coolest_file import is_coolest, parameters_of
 from ..errors import BlindlensError
 from ..lens.parameters import ParameterSpace
 from .evidence import Evidence
@@ -51,6 +53,8 @@ def read_sets(path: Path) -> list[dict[str, float]]:
         raise BlindlensError(f"{path} is neither YAML nor JSON ({' '.join(str(error).split())})") from None
     if isinstance(values, dict) and isinstance(values.get("lens"), dict) and set(values) <= {"lens"} | BESIDE:
         values = values["lens"]
+    if is_coolest(values):
+        return [parameters_of(values, str(path))]
     sets = values if isinstance(values, list) else [values]
     if not sets or not all(isinstance(one, dict) and one for one in sets):
         raise BlindlensError(

@@ -1,5 +1,6 @@
 """Everything a paper's table wants that is no parameter of the model, with errors from the draws."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -90,9 +91,9 @@ def derived(posterior: Posterior, physics: PhysicsConfig | None = None) -> dict[
     }
 
 
-def settings(posterior: Posterior) -> PhysicsConfig:
-    """What the run was told of the system."""
-    return PhysicsConfig.from_mapping(posterior.attrs["config"].get("physics", {}))
+def settings(posterior: Posterior, given: Mapping[str, Any] | None = None) -> PhysicsConfig:
+    """What the run was told of the system, `given` in place of it."""
+    return PhysicsConfig.from_mapping({**posterior.attrs["config"].get("physics", {}), **(given or {})}, "physics")
 
 
 def orientation(posterior: Posterior, physics: PhysicsConfig) -> tuple[Sky | None, list[str]]:
