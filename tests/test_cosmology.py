@@ -8,7 +8,7 @@ from blindlens.errors import BlindlensError
 
 
 def test_by_hand():
-    """An isothermal sphere of 250 km/s: theta_E = 4 pi (sigma/c)^2 D_ls/D_s, and pi sigma^2 R / G within R = theta_E."""
+    """An isothermal sphere of 250 km/s: theta_E = 4 pi (sigma/c)^2 D_ls/D_s, pi sigma^2 R / G within R = theta_E."""
     d = Distances.between(0.3, 1.2)
     theta = 4 * np.pi * (250 / 299792.458) ** 2 * d.ratio * 206264.806
     assert d.velocity_dispersion(theta) == pytest.approx(250, rel=1e-6)

@@ -20,8 +20,9 @@ def named(name: str) -> Any:
 
 
 class Distances(NamedTuple):
-    """kpc_lens, kpc_source: kpc per arcsec at the lens and the source. critical: Sigma_cr, solar masses per arcsec^2 at the
-    lens. ratio: D_ls / D_s."""
+    """kpc_lens, kpc_source: kpc per arcsec at the lens and the source. critical: Sigma_cr, solar masses per arcsec^2 at
+    the lens. ratio: D_ls / D_s.
+    """
 
     kpc_lens: float
     kpc_source: float
@@ -44,7 +45,7 @@ class Distances(NamedTuple):
             behind = model.angular_diameter_distance(z_lens, z_source)
         except TypeError:  # astropy 7
             behind = model.angular_diameter_distance_z1z2(z_lens, z_source)
-        per_area = constants.c**2 / (4 * np.pi * constants.G) * source / (lens * behind)
+        per_area = constants.c**2 / (4 * np.pi * constants.G) * source / (lens * behind)  # type: ignore[attr-defined]
         return Distances(
             kpc_lens=float(lens.to_value(units.kpc) * ARCSEC),
             kpc_source=float(source.to_value(units.kpc) * ARCSEC),

@@ -45,8 +45,9 @@ class Sky(NamedTuple):
                 if not wcs.has_celestial:
                     return None
                 x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
-                middle = wcs.pixel_to_world(x, y).icrs
-                ends = wcs.pixel_to_world([x - 0.5, x + 0.5, x, x], [y, y, y - 0.5, y + 0.5]).icrs
+                middle = wcs.pixel_to_world(x, y).icrs  # type: ignore[union-attr]
+                across, along = [x - 0.5, x + 0.5, x, x], [y, y, y - 0.5, y + 0.5]
+                ends = wcs.pixel_to_world(across, along).icrs  # type: ignore[union-attr]
         except Exception as error:  # astropy and wcslib raise a dozen kinds
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BlindlensError(f"the header's WCS cannot be used ({reason}); correct or remove its cards") from None
@@ -55,11 +56,11 @@ class Sky(NamedTuple):
         axes = np.stack([seen[:, 1] - seen[:, 0], seen[:, 3] - seen[:, 2]], 1)
         size = np.sqrt(abs(np.linalg.det(axes)))
         if not (np.isfinite(axes).all() and size > 0):
-            raise BlindlensError("the header's WCS cannot be used (its matrix is singular); correct or remove its cards")
+            raise BlindlensError("the header's WCS cannot be used (singular matrix); correct or remove its cards")
         return Sky(axes / size, (float(middle.ra.deg), float(middle.dec.deg)))
 
     def position_angle(self, phi: Any, fold: int = 2) -> np.ndarray:
-        """Degrees from north through east, in [0, 360/fold), of directions phi (radians from the image's +x towards +y).
+        """Degrees from north through east, in [0, 360/fold), of directions phi (radians from the image's +x to +y).
 
         fold: 2 for an axis or a shear, m for a multipole, 1 for an arrow.
         """

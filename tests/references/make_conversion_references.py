@@ -1,7 +1,7 @@
 """Deflections of random lenses in the parameters of lenstronomy, PyAutoLens and COOLEST: writes conversions.npz.
 
 Run with lenstronomy, coolest and autogalaxy (2026.7.29.1 is the last for Python 3.11) installed: python
-tests/references/make_conversion_references.py. Nothing here comes from blindlens; x is to the right, row 0 at the bottom.
+tests/references/make_conversion_references.py. Nothing here comes from blindlens; x is to the right.
 """
 
 import json

@@ -1,9 +1,9 @@
 """COOLEST (Galan et al. 2023): PEMD, SIE and ExternalShear; it has no multipoles, which go into `meta`.
 
 theta_E = Rein (both on the intermediate axis), gamma = t + 1, center_x = x0, center_y = y0 with x to the right. Angles
-are degrees from +y towards -x (east of north where north is up), in (-90, 90]: phi_COOLEST = deg(phi) - 90, and the same
-for phi_ext of the shear gamma_ext (cos 2 phi, sin 2 phi). A multipole in meta has a_m as here and phi_m in degrees from
-+y towards -x, in (-180/m, 180/m].
+are degrees from +y towards -x (east of north where north is up), in (-90, 90]: phi_COOLEST = deg(phi) - 90, and the
+same for phi_ext of the shear gamma_ext (cos 2 phi, sin 2 phi). A multipole in meta has a_m as here and phi_m in degrees
+from +y towards -x, in (-180/m, 180/m].
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BlindlensError
-from .mass import Mass, Profiles, assembled
+from .mass import Mass, assembled
 
 
 def degrees_from_y(phi: Any, fold: int = 2) -> Any:

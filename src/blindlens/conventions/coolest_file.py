@@ -1,4 +1,4 @@
-"""COOLEST's JSON template: a posterior written for other programs, and a lens read from one. No package is needed for it."""
+"""COOLEST's JSON template: a posterior written for other programs, and a lens read from one. It needs no package."""
 
 import json
 from collections.abc import Mapping
@@ -24,13 +24,15 @@ def write_coolest(posterior: Posterior, path: str | Path, physics: PhysicsConfig
     """Write the template to `path` (.json) and the images it names beside it; the files written, the template first.
 
     A point estimate is the posterior mean (circular for angles) in blindlens's parameters, converted; posterior_stats
-    hold mean, median and percentiles 16 and 84 of the converted draws. Multipoles, the lens light (as blurred image) and
-    the WCS go into `meta`. Images are filled up to squares with masked pixels: COOLEST's reader takes no others.
+    hold mean, median and percentiles 16 and 84 of the converted draws. Multipoles, the lens light (as blurred image)
+    and the WCS go into `meta`. Images are filled up to squares with masked pixels: COOLEST's reader takes no others.
     source: whether the mean source is written as pixels, which lenstronomy's importer refuses to read.
+
+    Raises BlindlensError for another suffix, and for mass without a counterpart.
     """
     path = Path(path)
     if path.suffix.lower() != ".json":
-        raise BlindlensError(f"a COOLEST template is a .json file; write to {path.with_suffix('.json')} instead of {path}")
+        raise BlindlensError(f"a COOLEST template is a .json file; write to {path}.json instead")
     images = _Images(path)
     scale, shape = posterior.attrs["pixel_scale"], posterior.image("image").shape
     side = max(shape)
@@ -51,10 +53,11 @@ def write_coolest(posterior: Posterior, path: str | Path, physics: PhysicsConfig
     shear = [profile for profile in mass if profile["type"] == "ExternalShear"]
     main = [profile for profile in mass if profile["type"] != "ExternalShear"]
     sky = _sky(posterior)
+    ra, dec = sky.centre if sky is not None and sky.centre else (0.0, 0.0)
     template = {
         "standard": "COOLEST",
         "mode": "MAP",
-        "coordinates_origin": {"ra": f"{sky.centre[0]}d", "dec": f"{sky.centre[1]}d"} if sky else {"ra": "0d", "dec": "0d"},
+        "coordinates_origin": {"ra": f"{ra}d", "dec": f"{dec}d"},
         "observation": {
             "pixels": pixels,
             "noise": {"type": "NoiseMap", "noise_map": noise},
@@ -144,8 +147,8 @@ class _Images:
     ) -> dict[str, Any]:
         """Write (ny, nx) in the middle of side x side pixels; its grid in the template's words.
 
-        mean: the source's position (xs, ys) for an image centred there. A border of an odd number of pixels is one wider
-        at the right or the top.
+        mean: the source's position (xs, ys) for an image centred there. A border of an odd number of pixels is one
+        wider at the right or the top.
         """
         border = [((side - n) // 2, (side - n + 1) // 2) for n in image.shape]
         square = np.pad(np.asarray(image, np.float64), border, constant_values=fill)

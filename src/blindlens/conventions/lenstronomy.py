@@ -1,7 +1,7 @@
 """lenstronomy (Birrer & Amara 2018): EPL, SIE, SHEAR and MULTIPOLE, for x to the right, row 0 at the bottom.
 
 theta_E = Rein (both on the intermediate axis), gamma = t + 1, (e1, e2) = (1 - q)/(1 + q) (cos 2 phi, sin 2 phi),
-gamma1 = gamma_1, gamma2 = gamma_2; MULTIPOLE has the very potential r a_m/(1 - m^2) cos m(varphi - phi_m), a_m in arcsec.
+gamma1 = gamma_1, gamma2 = gamma_2; MULTIPOLE has our potential r a_m/(1 - m^2) cos m(varphi - phi_m), a_m in arcsec.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,10 @@ def to_lenstronomy(p: Mapping[str, Any]) -> Profiles:
     centre = {"center_x": lens.x0, "center_y": lens.y0}
     e1, e2 = ellipticity(lens.q, lens.phi)
     slope = {} if lens.t is None else {"gamma": lens.t + 1}
-    names, kwargs = ["SIE" if lens.t is None else "EPL"], [{"theta_E": lens.Rein, **slope, "e1": e1, "e2": e2, **centre}]
+    names, kwargs = (
+        ["SIE" if lens.t is None else "EPL"],
+        [{"theta_E": lens.Rein, **slope, "e1": e1, "e2": e2, **centre}],
+    )
     if lens.shear is not None:
         names.append("SHEAR")
         kwargs.append({"gamma1": lens.shear[0], "gamma2": lens.shear[1], "ra_0": 0.0, "dec_0": 0.0})

@@ -81,15 +81,15 @@ def assembled(program: str, main: Sequence[Mass], shears: Sequence[tuple], multi
     """
     if len(main) != 1 or len(shears) > 1:
         raise BlindlensError(
-            f"the {program} lens has {len(main)} power laws and {len(shears)} shears; blindlens takes one and at most one"
+            f"the {program} lens has {len(main)} power laws and {len(shears)} shears; take one, and one at most"
         )
     (mass,) = main
     orders = [m for m, *_ in multipoles]
     if min(orders, default=2) < 2 or len(set(orders)) < len(orders):
-        raise BlindlensError(f"the {program} lens has multipoles of orders {orders}; blindlens takes each from 2 on once")
+        raise BlindlensError(f"the {program} lens has multipoles of orders {orders}; take each from 2 on once")
     for m, _, _, x, y in multipoles:
         if np.any(np.hypot(x - mass.x0, y - mass.y0) > SAME_PLACE):
-            raise BlindlensError(f"the {program} lens has its m = {m} multipole off the power law's centre; move it there")
+            raise BlindlensError(f"the {program} lens has its m = {m} multipole off the power law's centre; move it")
     return mass._replace(
         shear=shears[0] if shears else None, multipoles={m: (a, phi) for m, a, phi, _, _ in multipoles}
     )

@@ -49,8 +49,8 @@ def to_pyautolens(p: Mapping[str, Any]) -> Profiles:
 def from_pyautolens(names: Sequence[str], kwargs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """blindlens's parameters of PowerLaw (or Isothermal), ExternalShear and PowerLawMultipole profiles.
 
-    Raises BlindlensError for other profiles, multipoles of a slope other than 2, and multipoles elsewhere than the power
-    law.
+    Raises BlindlensError for other profiles, multipoles of a slope other than 2, and multipoles elsewhere than the
+    power law.
     """
     main, shears, multipoles = [], [], []
     for name, k in zip(names, kwargs, strict=True):

@@ -1,8 +1,8 @@
 """Starts from elsewhere: lens parameters from a file (published values, draws of a learned estimator) or another fit.
 
 A file holds one set {Rein: 1.2, q: 0.8, ...} or a list of sets, in YAML or JSON, units and angles as in
-docs/conventions.md; or it is the truth.json of a simulated system, or a COOLEST template. What a set leaves out is found
-by the evidence.
+docs/conventions.md; or it is the truth.json of a simulated system, or a COOLEST template. What a set leaves out is
+found by the evidence.
 """
 
 import json

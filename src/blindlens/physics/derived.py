@@ -24,7 +24,7 @@ MEANING = {
     "light_position_angle": ("deg", "major axis of the lens's light, north through east"),
     "effective_einstein_radius": ("arcsec", "sqrt(area within the tangential critical curve / pi)"),
     "einstein_radius_kpc": ("kpc", "Rein at the lens"),
-    "einstein_mass": ("Msun", "power law within its isodensity ellipse of area pi Rein^2, where its mean convergence is 1"),
+    "einstein_mass": ("Msun", "of the power law within its ellipse of area pi Rein^2, where its mean convergence is 1"),
     "velocity_dispersion": ("km/s", "of the isothermal ellipsoid of this Rein"),
     "magnification": ("", "lensed over unlensed flux of the source"),
     "lensed_flux": ("data units", "of the source, without PSF and mask"),
@@ -37,10 +37,10 @@ MEANING = {
 
 
 def derived(posterior: Posterior, physics: PhysicsConfig | None = None) -> dict[str, Any]:
-    """Plain values: `values` {name: mean, sd, q16, q50, q84, unit, meaning}, `assumed`, and `notes` on what is missing why.
+    """Plain values: `values` {name: mean, sd, q16, q50, q84, unit, meaning}, `assumed`, `notes` on what is missing.
 
     physics: redshifts, cosmology, zero point, orientation; by default those of the run. Angles are summarised about
-    their circular mean, so that a quantile can leave [0, 180). BlindlensError for a posterior whose mass model is unknown.
+    their circular mean, so that a quantile can leave [0, 180).
     """
     attrs = posterior.attrs
     physics = physics or settings(posterior)
@@ -55,33 +55,16 @@ def derived(posterior: Posterior, physics: PhysicsConfig | None = None) -> dict[
             pa = sky.position_angle(lens[f"phi_{m}"], m)
             values[f"multipole{m}_position_angle"] = summary(pa, 360 / m)
 
-    model = LensModel(tuple(attrs["mass"]), _within(lens))
-    mass = {name: lens[name] for name in model.space.names}
-    numbers = {"effective_einstein_radius": effective_radius(model, mass)}
-    fov = lens.get("source_fov", np.full(len(sources), attrs["source_fov"]))
-    interpolation = attrs["config"].get("interpolation", "cubic")
-    lensed, unlensed = fluxes(model, mass, sources, fov, attrs["pixel_scale"], interpolation)
-    numbers |= {"magnification": lensed / unlensed, "lensed_flux": lensed, "unlensed_flux": unlensed}
-    numbers["half_light_radius"] = half_light_radius(sources, fov)
-    if physics.zero_point is None:
-        notes.append("no magnitudes: the zero point is not known; give --zero-point MAG")
-    elif min(lensed.min(), unlensed.min()) > 0:
-        for kind, flux in (("lensed", lensed), ("unlensed", unlensed)):
-            numbers[f"{kind}_magnitude"] = physics.zero_point - 2.5 * np.log10(flux)
-    else:
-        notes.append("no magnitudes: the source's flux is not positive in every draw")
-    if physics.z_lens is None or physics.z_source is None:
-        notes.append("no kpc and solar masses: the redshifts are not known; give --z-lens and --z-source")
-    else:
-        distances = Distances.between(physics.z_lens, physics.z_source, physics.cosmology)
-        numbers["einstein_radius_kpc"] = lens["Rein"] * distances.kpc_lens
-        numbers["einstein_mass"] = distances.mass(lens["Rein"])
-        numbers["velocity_dispersion"] = distances.velocity_dispersion(lens["Rein"])
-        numbers["half_light_radius_kpc"] = numbers["half_light_radius"] * distances.kpc_source
+    numbers = {}
+    try:
+        numbers = _lensing(attrs, lens, sources)
+    except BlindlensError as error:
+        notes.append(f"no magnification, fluxes and effective radius: {error}")
+    numbers |= _magnitudes(numbers, physics, notes)
+    numbers |= _in_kpc(lens, numbers, physics, notes)
     values |= {name: summary(v) for name, v in numbers.items()}
     for name, row in values.items():
-        order = name[len("multipole") : -len("_position_angle")]
-        unit, meaning = MEANING.get(name, ("deg", f"a maximum of the m = {order} multipole's density, north through east"))
+        unit, meaning = MEANING.get(name, ("deg", "a maximum of the multipole's density, north through east"))
         row |= {"unit": unit, "meaning": meaning}
     order = [*MEANING, *values]
     return {
@@ -89,6 +72,52 @@ def derived(posterior: Posterior, physics: PhysicsConfig | None = None) -> dict[
         "assumed": physics.model_dump(exclude={"north_up"}) | {"draws": len(sources)},
         "notes": notes,
     }
+
+
+def _lensing(attrs: dict[str, Any], lens: dict[str, np.ndarray], sources: np.ndarray) -> dict[str, np.ndarray]:
+    """What takes the deflections of every draw. BlindlensError for a mass model that is not known."""
+    model = LensModel(tuple(attrs["mass"]), _within(lens))
+    mass = {name: lens[name] for name in model.space.names}
+    fov = lens.get("source_fov", np.full(len(sources), attrs["source_fov"]))
+    interpolation = attrs["config"].get("interpolation", "cubic")
+    lensed, unlensed = fluxes(model, mass, sources, fov, attrs["pixel_scale"], interpolation)
+    return {
+        "effective_einstein_radius": effective_radius(model, mass),
+        "magnification": lensed / unlensed,
+        "lensed_flux": lensed,
+        "unlensed_flux": unlensed,
+        "half_light_radius": half_light_radius(sources, fov),
+    }
+
+
+def _magnitudes(numbers: dict[str, np.ndarray], physics: PhysicsConfig, notes: list[str]) -> dict[str, np.ndarray]:
+    """m = zero point - 2.5 log10 flux."""
+    found = {kind: numbers[f"{kind}_flux"] for kind in ("lensed", "unlensed") if f"{kind}_flux" in numbers}
+    if physics.zero_point is None:
+        notes.append("no magnitudes: the zero point is not known; give --zero-point MAG")
+        return {}
+    if any(flux.min() <= 0 for flux in found.values()):
+        notes.append("no magnitudes: the source's flux is not positive in every draw")
+        return {}
+    return {f"{kind}_magnitude": physics.zero_point - 2.5 * np.log10(flux) for kind, flux in found.items()}
+
+
+def _in_kpc(
+    lens: dict[str, np.ndarray], numbers: dict[str, np.ndarray], physics: PhysicsConfig, notes: list[str]
+) -> dict[str, np.ndarray]:
+    """What takes the redshifts."""
+    if physics.z_lens is None or physics.z_source is None:
+        notes.append("no kpc and solar masses: the redshifts are not known; give --z-lens and --z-source")
+        return {}
+    distances = Distances.between(physics.z_lens, physics.z_source, physics.cosmology)
+    found = {
+        "einstein_radius_kpc": lens["Rein"] * distances.kpc_lens,
+        "einstein_mass": distances.mass(lens["Rein"]),
+        "velocity_dispersion": distances.velocity_dispersion(lens["Rein"]),
+    }
+    if "half_light_radius" in numbers:
+        found["half_light_radius_kpc"] = numbers["half_light_radius"] * distances.kpc_source
+    return found
 
 
 def settings(posterior: Posterior, given: Mapping[str, Any] | None = None) -> PhysicsConfig:
