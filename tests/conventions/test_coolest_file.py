@@ -149,7 +149,7 @@ def test_coolests_own_reader(template, posterior):
 
 @pytest.mark.oracle
 def test_lenstronomys_importer_gives_the_same_deflections(tmp_path, posterior):
-    """Its x points left: deflections at (-x, y) with the sign of x changed. It does not read the multipoles in `meta`."""
+    """Its x points left: deflections at (-x, y) with the sign of x changed. It takes no multipoles from `meta`."""
     interface = pytest.importorskip("lenstronomy.Util.coolest_interface")
     from lenstronomy.LensModel.lens_model import LensModel as Theirs
 

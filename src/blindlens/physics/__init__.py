@@ -1,5 +1,5 @@
 """A posterior in the field's terms: angles on the sky, kpc, solar masses, km/s, magnification, magnitudes."""
 
-from .derived import derived, settings
+from .table import derived, settings
 
 __all__ = ["derived", "settings"]

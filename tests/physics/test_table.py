@@ -13,10 +13,11 @@ from blindlens.config.physics import PhysicsConfig
 from blindlens.cosmology import Distances
 from blindlens.errors import BlindlensError
 from blindlens.lens.critical import critical_lines
-from blindlens.lens.mass import LensModel
+from blindlens.lens.mass import LensModel, shear
 from blindlens.physics import derived
 from blindlens.physics.critical import effective_radius
 from blindlens.physics.source import fluxes, half_light_radius, reach
+from blindlens.sky import Sky
 
 KNOWN = PhysicsConfig(z_lens=0.4, z_source=1.5, zero_point=25.0, north_up=True)
 
@@ -100,6 +101,25 @@ def test_the_mean_convergence_is_one_within_the_ellipse_of_area_pi_rein_squared(
     assert 0.95 < circle < 0.995
     if t == 1:
         assert circle == pytest.approx(2 * root / np.pi * ellipk(1 - p["q"] ** 2), abs=1e-8)
+
+
+def test_a_neighbour_stretches_images_across_its_direction():
+    """A point mass far away at position angle 30 degrees: the shear it makes at the lens has position angle 120."""
+    place = 50 * np.exp(1j * (np.radians(30) + np.pi / 2))  # north up, east left
+
+    def deflection(z):
+        return 10 / np.conj(z - place)
+
+    h = 1e-3
+    across, along = ((deflection(d) - deflection(-d)) / (2 * h) for d in (h, 1j * h))
+    gamma = (across.real - along.imag) / 2, (across.imag + along.real) / 2
+    angle = Sky.north_up().position_angle(np.arctan2(gamma[1], gamma[0]) / 2)
+    assert angle == pytest.approx(120, abs=1e-3)
+    with jax.enable_x64(True):  # and our shear of these numbers is that field
+        p = {"gamma_1": jnp.asarray(gamma[0]), "gamma_2": jnp.asarray(gamma[1])}
+        a = shear(p, jnp.asarray(0.3), jnp.asarray(-0.2))
+    expected = deflection(0.3 - 0.2j) - deflection(0)
+    assert complex(a[0], a[1]) == pytest.approx(expected, rel=0.02)
 
 
 def test_half_light_radius_of_a_gaussian():
