@@ -57,7 +57,7 @@ def test_infer_takes_what_is_known(tmp_path, capsys, lens_file, calls, no_prior)
 
 def test_mistakes(finished, capsys, tmp_path):
     for arguments, words in [
-        (["derive", tmp_path / "none"], "there is no file"),
+        (["derive", tmp_path / "none"], "the folder of a finished run"),
         (["derive", finished, "--z-lens", 2, "--z-source", 1], "must lie behind"),
         (["derive", finished, "--cosmology", "flat"], "none of astropy's"),
         (["export", "coolest", finished / "posterior.nc", "--out", tmp_path / "lens.txt"], ".json file"),

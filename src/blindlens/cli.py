@@ -147,7 +147,8 @@ def write_results(posterior: "Posterior", out: Path, progress: Progress) -> None
     from .physics import derived
     from .report.plots import corner_figure, report_figure
 
-    summary = posterior.summary() | {"derived": derived(posterior)}
+    summary = posterior.summary()
+    summary["derived"] = derived(posterior)
     summary["warnings"] += residual_warnings(posterior)
     write_text(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     for name, figure in (

@@ -47,16 +47,16 @@ def derive(
     from .report.words import value_with_error
     from .storage import write_text
 
-    posterior = Posterior.load(run / "posterior.nc")
-    physics = settings(posterior, given(z_lens, z_source, cosmology, zero_point, north_up))
-    config = {**posterior.attrs["config"], "physics": physics.model_dump()}
-    posterior.tree.attrs["config"] = json.dumps(config)
-    table = derived(posterior, physics)
     path = run / "summary.json"
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise BlindlensError(f"{path} cannot be read; give the folder of a finished run of infer") from None
+    posterior = Posterior.load(run / "posterior.nc")
+    physics = settings(posterior, given(z_lens, z_source, cosmology, zero_point, north_up))
+    config = {**posterior.attrs["config"], "physics": physics.model_dump()}
+    posterior.tree.attrs["config"] = json.dumps(config)
+    table = derived(posterior, physics)
     posterior.save(run / "posterior.nc")
     write_text(path, json.dumps(summary | {"derived": table}, indent=2, allow_nan=False) + "\n")
     progress = Progress(Console(stderr=True))
@@ -106,10 +106,11 @@ def coolest(
     from .conventions.coolest_file import write_coolest
     from .physics import settings
     from .posterior import Posterior
+    from .report.plots import sources_in_one_frame
 
     loaded = Posterior.load(posterior)
     physics = settings(loaded, given(z_lens, z_source, None, None, None))
-    files = write_coolest(loaded, out, physics, source)
+    files = write_coolest(loaded, out, physics, sources_in_one_frame(loaded).mean(0) if source else None)
     progress = Progress(Console(stderr=True))
     if physics.z_lens is None or physics.z_source is None:
         progress.say("note: without --z-lens and --z-source the template has no redshifts, which some readers need")

@@ -20,8 +20,12 @@ KNOWN = PhysicsConfig(z_lens=0.4, z_source=1.5, zero_point=25.0)
 
 @pytest.fixture
 def template(tmp_path, posterior):
-    write_coolest(posterior, tmp_path / "lens.json", KNOWN)
+    write_coolest(posterior, tmp_path / "lens.json", KNOWN, mean_source(posterior))
     return tmp_path / "lens.json"
+
+
+def mean_source(posterior):
+    return posterior.source.mean(("chain", "draw")).values
 
 
 def entities(path):
@@ -69,7 +73,7 @@ def test_images_are_squares_in_their_place(tmp_path):
     constant = tree["constant_data"].to_dataset().isel(x=slice(5, 72), psf_x=slice(1, 6))
     for name, data in {**narrow, "constant_data": constant}.items():
         tree[name] = data
-    write_coolest(posterior, tmp_path / "lens.json", KNOWN)
+    write_coolest(posterior, tmp_path / "lens.json", KNOWN, mean_source(posterior))
     content = json.loads((tmp_path / "lens.json").read_text())
     grid = content["observation"]["pixels"]
     assert (grid["num_pix_x"], grid["num_pix_y"]) == (80, 80)
@@ -86,7 +90,7 @@ def test_images_are_squares_in_their_place(tmp_path):
     assert np.mean(source["field_of_view_x"]) == pytest.approx(mean["xs"])
     assert np.mean(source["field_of_view_y"]) == pytest.approx(mean["ys"])
     pixels = fits.getdata(tmp_path / "lens-source.fits")
-    np.testing.assert_allclose(pixels, posterior.source.mean(("chain", "draw")), rtol=1e-6)
+    np.testing.assert_allclose(pixels, mean_source(posterior), rtol=1e-6)
 
 
 def test_the_lens_comes_back(template, posterior):
@@ -125,6 +129,14 @@ def test_a_template_of_another_program(tmp_path):
         read_coolest(tmp_path / "none.json")
 
 
+def test_lens_light_is_named_in_meta(tmp_path):
+    posterior = make_posterior(lens_light=True)
+    files = write_coolest(posterior, tmp_path / "lens.json", KNOWN)
+    meta = json.loads((tmp_path / "lens.json").read_text())["meta"]
+    assert meta["lens_light"]["fits_file"]["path"] == "lens-lens-light.fits" and files[-1].is_file()
+    np.testing.assert_allclose(fits.getdata(files[-1]), posterior.image("lens_light"))
+
+
 def test_the_suffix(tmp_path, posterior):
     with pytest.raises(BlindlensError, match="write to .*lens.yaml.json instead"):
         write_coolest(posterior, tmp_path / "lens.yaml", KNOWN)
@@ -141,7 +153,7 @@ def test_coolests_own_reader(template, posterior):
     assert lens.mass_model[0].parameters["phi"].posterior_stats.percentile_16th < -89
     assert lens.mass_model[0].id == "1-galaxy-mass-0-PEMD" and shear.mass_model[0].type == "ExternalShear"
     pixels = source.light_model[0].parameters["pixels"]
-    np.testing.assert_allclose(pixels.get_pixels(), posterior.source.mean(("chain", "draw")), rtol=1e-6)
+    np.testing.assert_allclose(pixels.get_pixels(), mean_source(posterior), rtol=1e-6)
     assert pixels.pixel_size == pytest.approx(posterior.attrs["source_fov"] / 48)
     used = found.likelihoods[0].get_mask_pixels(directory=str(template.parent))
     np.testing.assert_array_equal(used, posterior.image("mask"))
@@ -153,7 +165,7 @@ def test_lenstronomys_importer_gives_the_same_deflections(tmp_path, posterior):
     interface = pytest.importorskip("lenstronomy.Util.coolest_interface")
     from lenstronomy.LensModel.lens_model import LensModel as Theirs
 
-    write_coolest(posterior, tmp_path / "lens.json", KNOWN, source=False)
+    write_coolest(posterior, tmp_path / "lens.json", KNOWN)
     found = interface.create_lenstronomy_from_coolest(str(tmp_path / "lens"), check_external_files=True)
     names, kwargs = found["kwargs_model"]["lens_model_list"], found["kwargs_result"]["kwargs_lens"]
     assert sorted(names) == ["EPL", "SHEAR"] and found["redshift_list"] == [0.4, 0.4, 1.5]

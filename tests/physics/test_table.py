@@ -176,8 +176,12 @@ def test_angles_from_the_posteriors_wcs():
     cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 5.0, "CRPIX1": 40.5, "CRPIX2": 40.5}
     step = 0.08 / 3600
     posterior.tree.attrs["wcs"] = json.dumps(cards | {"CD1_1": 0.0, "CD1_2": -step, "CD2_1": -step, "CD2_2": 0.0})
+    draws = posterior.tree["posterior"].to_dataset()
+    posterior.tree["posterior"] = draws.assign(phi_light=draws["phi"] + 0.5)
     # north along -x, east along -y: phi = 0.01 is nearly south, seen from there towards west
-    angle = derived(posterior)["values"]["mass_position_angle"]["mean"]
+    values = derived(posterior)["values"]
+    angle = values["mass_position_angle"]["mean"]
+    assert values["light_position_angle"]["mean"] - angle % 180 == pytest.approx(np.degrees(0.5), abs=0.01)
     assert np.cos(2 * np.radians(angle) - 0.02) == pytest.approx(1, abs=1e-4)
     posterior.tree.attrs["wcs"] = json.dumps(cards | {"CTYPE2": "RA---TAN"})
     assert "WCS cannot be used" in derived(posterior)["notes"][0]

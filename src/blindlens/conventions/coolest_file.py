@@ -20,13 +20,16 @@ ANGLES = {"phi": 180.0, "phi_ext": 180.0}
 """Their periods in degrees."""
 
 
-def write_coolest(posterior: Posterior, path: str | Path, physics: PhysicsConfig, source: bool = True) -> list[Path]:
+def write_coolest(
+    posterior: Posterior, path: str | Path, physics: PhysicsConfig, source: np.ndarray | None = None
+) -> list[Path]:
     """Write the template to `path` (.json) and the images it names beside it; the files written, the template first.
 
     A point estimate is the posterior mean (circular for angles) in blindlens's parameters, converted; posterior_stats
     hold mean, median and percentiles 16 and 84 of the converted draws. Multipoles, the lens light (as blurred image)
     and the WCS go into `meta`. Images are filled up to squares with masked pixels: COOLEST's reader takes no others.
-    source: whether the mean source is written as pixels, which lenstronomy's importer refuses to read.
+    source: pixels (n, n) on a field of the posterior's `source_fov` round its mean (xs, ys); lenstronomy's importer
+    refuses to read them.
 
     Raises BlindlensError for another suffix, and for mass without a counterpart.
     """
@@ -39,16 +42,16 @@ def write_coolest(posterior: Posterior, path: str | Path, physics: PhysicsConfig
     pixels = images.add("image", posterior.image("image"), scale, side)
     noise = images.add("noise", posterior.image("noise"), scale, side, fill=1.0)
     mask = images.add("mask", posterior.image("mask"), scale, side)
-    kernel = posterior.tree["constant_data"]["psf"].values
+    kernel = posterior.tree["constant_data"].to_dataset()["psf"].values
     psf = images.add("psf", kernel, scale, max(kernel.shape))
     light = {}
     if "lens_light" in posterior.tree["model"]:
         light = {"lens_light": images.add("lens-light", posterior.image("lens_light"), scale, side)}
     mean = posterior.mean()
     shown = []
-    if source:
-        fov, x = mean.get("source_fov", posterior.attrs["source_fov"]), posterior.source.mean(("chain", "draw")).values
-        shown = [_profile("PixelatedRegularGrid", {"pixels": images.add("source", x, fov / len(x), len(x), mean)})]
+    if source is not None:
+        pixel = posterior.attrs["source_fov"] / len(source)
+        shown = [_profile("PixelatedRegularGrid", {"pixels": images.add("source", source, pixel, len(source), mean)})]
     mass, multipoles = _mass(posterior, mean)
     shear = [profile for profile in mass if profile["type"] == "ExternalShear"]
     main = [profile for profile in mass if profile["type"] != "ExternalShear"]
@@ -203,7 +206,7 @@ def _identify(entities: list[dict[str, Any]]) -> None:
                     parameter["id"] = f"{profile['id']}-{name}"
 
 
-def _cosmology(physics: PhysicsConfig) -> dict[str, Any] | None:
+def _cosmology(physics: PhysicsConfig) -> dict[str, Any]:
     """H0 and Om0 of the named cosmology; COOLEST knows flat LambdaCDM only."""
     model = named(physics.cosmology)
     return {"H0": float(model.H0.value), "Om0": float(model.Om0), "astropy_name": "FlatLambdaCDM"}
