@@ -9,7 +9,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from . import __version__, cli_prior
-from .config import CoverageConfig, Method, RunConfig
+from .config import CoverageConfig, LensLightName, Method, RunConfig
 from .devices import prepare_jax
 from .errors import BlindlensError, Interrupted
 from .observation import Observation
@@ -36,7 +36,7 @@ def infer(
     config: str = "default",
     method: Method | None = None,
     source_fov: float | None = None,
-    lens_light: Literal["none", "mge"] | None = None,
+    lens_light: LensLightName | None = None,
     init: str | None = None,
     lens_params: Path | None = None,
     guidance: Literal["mmps", "pigdm", "cla", "dps"] | None = None,
@@ -68,7 +68,8 @@ def infer(
     source_fov
         Side of the source's field in arcsec; by default chosen from the data.
     lens_light
-        Model the lens galaxy's own light as a multi-Gaussian expansion.
+        The lens galaxy's own light: none, mge (a multi-Gaussian expansion), mge2 (two of them), sersic; by default
+        auto: mge if the image is brightest at its centre.
     init
         Where to begin: low-rank (a cold start), sersic-adam (a Sersic source), or a file of lens parameters.
     lens_params
@@ -108,14 +109,12 @@ def infer(
         progress.say(f"note: {note}")
 
     from .inference.pipeline import infer as run_inference
-    from .lens.mass import LensModel
     from .prior import load_prior
 
     try:
         posterior = run_inference(
             observation,
             prior=load_prior(run.prior),
-            lens=LensModel(run.lens.mass, run.lens.ranges),
             config=run,
             out=out,
             progress=progress,
