@@ -70,6 +70,9 @@ class RunConfig(Config):
         description="of the lens galaxy: none; mge, a multi-Gaussian expansion; mge2, two of them round one centre; "
         "sersic; auto: mge if the image is brightest at its centre",
     )
+    contaminants: Literal["mask", "keep"] = Field(
+        default="mask", description="light on the sky that is neither the lens's nor the source's"
+    )
     noise_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = Field(
         default=1.0, description="factor on the noise map; infer: a parameter, log-uniform from 0.3 to 3"
     )

@@ -24,6 +24,7 @@ from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
 from .evidence import Evidence, Informed, Mode, climb, informed, laplace, scatter, sources
+from .foreign import without_foreign
 from .given import complete, coordinates, read_sets
 from .parallel import spread
 from .problem import Problem, build_problem
@@ -173,13 +174,14 @@ def laplace_log_weights(modes: Mode) -> Array:
 
 class Start(NamedTuple):
     """modes: stacked, best first. fov: arcsec. shape: (ny, nx), the part of the image that sees the source. informed:
-    the source's directions that the data constrain at the modes.
+    the source's directions that the data constrain at the modes. observation: the whole, with what is foreign masked.
     """
 
     modes: Mode
     fov: float
     shape: tuple[int, int]
     informed: Informed
+    observation: Observation
 
 
 def beginnings(keys: Array, full: Evidence, start: Start) -> tuple[Array, Array, Array]:
@@ -281,6 +283,14 @@ def initialise(
                 starts = given_starts(key, coarse, path, guess, stage, bar.advance)
         middle = evidence(binned, prior.basis[:, :middle_rank], fov)
         modes = polished(middle, jnp.asarray(starts), stage.keep, stage.within * 4)
+        if config.contaminants == "mask":
+            # with all of the prior's freedom, so that what is left over is no fault of the low rank
+            cleaned = without_foreign(observation, binned, evidence(binned, prior.basis, fov), modes.eta[0])
+            if cleaned is not observation:
+                observation = cleaned
+                binned = observation.binned(k) if k > 1 else observation
+                middle = evidence(binned, prior.basis[:, :middle_rank], fov)
+                modes = polished(middle, jnp.asarray(starts), stage.keep, stage.within * 4)
         bar.advance()
         eta = modes.eta
         if fov is None:
@@ -300,4 +310,4 @@ def initialise(
         directions = informed(full, eta, stage.tail, stage.most_rank)
         modes = polished(evidence(part, directions.basis, fov, search=False), eta, stage.keep, stage.within)
         bar.advance()
-    return Start(modes, fov, shape, directions)
+    return Start(modes, fov, shape, directions, observation)

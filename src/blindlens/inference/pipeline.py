@@ -97,13 +97,15 @@ def begin(
     gaussian = surrogate(prior, config)
     store = Store(out, fingerprint(observation, prior, lens, config))
     start_key, sample_key = jax.random.split(jax.random.key(config.seed))
-    scales, start = image_scales(observation, config), read_start(store, progress)
+    scales, start = image_scales(observation, config), read_start(store, observation, progress)
     if start is None:
         start = initialise(start_key, observation, gaussian, lens, config, progress, scales)
         write_start(store, start, progress)
+    for note in start.observation.notes[len(observation.notes) :]:
+        progress.say(f"note: {note}")
     if not np.isfinite(start.modes.log_posterior).any():
         raise BlindlensError("no start explains the image at all; check the noise map, the PSF and the pixel scale")
-    part = observation.cropped(start.shape)
+    part = start.observation.cropped(start.shape)
     problem = build_problem(part, prior, lens, config, start.fov, scales)
     full = Evidence(problem, start.informed.basis, gaussian.mean)
     if renoised(prior, config) and not config.source_fov:
@@ -177,16 +179,20 @@ def surrogate(prior: Denoiser, config: RunConfig) -> GaussianPrior:
 
 def write_start(store: Store, start: Start, progress: Progress) -> None:
     arrays = {**start.modes._asdict(), "basis": start.informed.basis, "dual": start.informed.dual}
+    arrays["mask"] = start.observation.mask
     plain = {"fov": start.fov, "shape": start.shape, "tail": start.informed.tail, "seconds": progress.times}
+    plain["notes"] = start.observation.notes
     store.write("start", arrays, **plain)
 
 
-def read_start(store: Store, progress: Progress) -> Start | None:
+def read_start(store: Store, observation: Observation, progress: Progress) -> Start | None:
     kept = store.read("start")
     if kept is None:
         return None
-    arrays, header = {name: jnp.asarray(value) for name, value in kept[0].items()}, kept[1]
+    mask = np.asarray(kept[0]["mask"], bool)
+    arrays, header = {name: jnp.asarray(value) for name, value in kept[0].items() if name != "mask"}, kept[1]
     progress.times.update(header["seconds"])
     modes = Mode(**{name: arrays[name] for name in Mode._fields})
+    masked = replace(observation, mask=mask, notes=tuple(header["notes"]))
     directions = Informed(arrays["basis"], arrays["dual"], header["tail"])
-    return Start(modes, header["fov"], tuple(header["shape"]), directions)
+    return Start(modes, header["fov"], tuple(header["shape"]), directions, masked)
