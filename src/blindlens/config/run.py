@@ -80,7 +80,7 @@ class RunConfig(Config):
     bin: int = Field(default=1, ge=1, description="pixels a side averaged into one beforehand")
     supersampling: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto",
-        description="rays per image pixel and side; auto: a source pixel apart at most, up to 4",
+        description="rays per image pixel and side; auto: a source pixel apart, 2 to 4 at most by signal-to-noise",
     )
     interpolation: Literal["bilinear", "cubic"] = Field(default="cubic", description="of the source between its pixels")
     surrogate: str = Field(default="galaxy-gaussian", description="Gaussian for the cold start, if the prior is none")

@@ -159,7 +159,7 @@ def build_problem(
         space = space + light.space()
     if config.noise_scale == "infer":
         space = space + ParameterSpace((LogUniform("noise_scale", *NOISE_SCALE),))
-    supersampling, core = rays(config, observation.pixel_scale, fov and fov / prior.n)
+    supersampling, core = rays(config, observation.pixel_scale, fov and fov / prior.n, scales.signal_to_noise)
     operator = LensOperator(
         lens,
         observation.shape,
@@ -200,18 +200,22 @@ def field_space(scales: ImageScales) -> ParameterSpace:
     return ParameterSpace((LogUniform("source_fov", 0.1 * scales.field, 0.8 * scales.field, "arcsec"),))
 
 
-def rays(config: RunConfig, pixel_scale: float, source_pixel: float | None) -> tuple[int, int | None]:
+def rays(
+    config: RunConfig, pixel_scale: float, source_pixel: float | None, signal_to_noise: float = math.inf
+) -> tuple[int, int | None]:
     """Rays per image pixel and side, everywhere and next to the lens's centre: as configured, or by source pixels.
 
-    By themselves they lie no further apart than source pixels (4 at most), next to the centre than a quarter of one (8
-    at most); docs/ripple.md has the reasons. 2 while the source's pixel, in arcsec, is not known.
+    By themselves they lie no further apart than source pixels, or as far as the arcs' signal-to-noise allows (2 a pixel
+    below 15, 3 below 50, 4 at most); next to the centre than a quarter of a source pixel (8 at most); docs/ripple.md
+    has the reasons. 2 while the source's pixel, in arcsec, is not known.
     """
     if config.supersampling != "auto":
         return config.supersampling, None
     if source_pixel is None:
         return 2, None
     wanted = pixel_scale / source_pixel - 1e-6
-    return min(4, max(1, math.ceil(wanted))), min(8, max(1, math.ceil(4 * wanted)))
+    enough = 2 if signal_to_noise < 15 else 3 if signal_to_noise < 50 else 4
+    return min(enough, max(1, math.ceil(wanted))), min(8, max(1, math.ceil(4 * wanted)))
 
 
 def condition(b: Array, H: Array) -> tuple[Array, Array, Array]:

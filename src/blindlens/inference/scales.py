@@ -11,12 +11,14 @@ from .light_guess import LightGuess, light_at_centre, light_guess
 
 class ImageScales(NamedTuple):
     """field: the shorter side, arcsec. arcs: brightness of what the lens galaxy leaves over (99.5 %). peak: of the
-    brightest pixel, without sign. Data units. pixel_scale: arcsec. light: a first guess, where light is modelled.
+    brightest pixel, without sign. Data units. signal_to_noise: of `arcs` to the typical noise. pixel_scale: arcsec.
+    light: a first guess, where light is modelled.
     """
 
     field: float
     arcs: float
     peak: float
+    signal_to_noise: float
     pixel_scale: float
     light: LightGuess | None
 
@@ -31,10 +33,12 @@ def image_scales(observation: Observation, config: RunConfig) -> ImageScales:
     if config.lens_light not in ("auto", "none"):
         light = light_guess(seen)
         arcs = light.arcs
+    bright = float(np.quantile(arcs, 0.995))
     return ImageScales(
         min(observation.shape) * observation.pixel_scale,
-        float(np.quantile(arcs, 0.995)),
+        bright,
         abs(float(observation.image.max())),
+        bright / float(np.median(observation.noise[observation.mask])),
         observation.pixel_scale,
         light,
     )
