@@ -69,7 +69,7 @@ def infer(
         Side of the source's field in arcsec; by default chosen from the data.
     lens_light
         The lens galaxy's own light: none, mge (a multi-Gaussian expansion), mge2 (two of them), sersic; by default
-        auto: mge if the image is brightest at its centre.
+        auto: mge2 if the image is brightest at its centre.
     init
         Where to begin: low-rank (a cold start), sersic-adam (a Sersic source), or a file of lens parameters.
     lens_params

@@ -66,7 +66,7 @@ def test_masked_pixels_mean_nothing():
 
 def test_what_is_automatic_is_decided_by_the_image_and_said():
     config, notes = settled(RunConfig(), image_of(3.0, 0.5))
-    assert config.lens_light == "mge" and config.lens.ranges["t"] == (0.5, 1.5) and len(notes) == 2
+    assert config.lens_light == "mge2" and config.lens.ranges["t"] == (0.5, 1.5) and len(notes) == 2
     config, notes = settled(RunConfig(), image_of(0, 1.0))
     assert config.lens_light == "none" and config.lens.ranges == {} and notes == []
     given = RunConfig(lens_light="sersic").replace(lens={"priors": "paper", "ranges": {"q": (0.5, 0.9)}})

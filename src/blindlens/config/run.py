@@ -68,7 +68,7 @@ class RunConfig(Config):
     lens_light: LensLightName = Field(
         default="auto",
         description="of the lens galaxy: none; mge, a multi-Gaussian expansion; mge2, two of them round one centre; "
-        "sersic; auto: mge if the image is brightest at its centre",
+        "sersic; auto: mge2 if the image is brightest at its centre",
     )
     contaminants: Literal["mask", "keep"] = Field(
         default="mask", description="light on the sky that is neither the lens's nor the source's"

@@ -188,16 +188,19 @@ def lens_light(config: RunConfig, scales: ImageScales) -> LensLight | None:
     outer = 0.5 * scales.field
     match config.lens_light:
         case "mge" | "mge2":
-            sets = 2 if config.lens_light == "mge2" else 1
-            return MultiGaussian.spanning(0.4 * scales.pixel_scale, outer, 20, 2 * scales.peak, sets)
+            count, sets = (20, 1) if config.lens_light == "mge" else (14, 2)
+            return MultiGaussian.spanning(0.4 * scales.pixel_scale, outer, count, 2 * scales.peak, sets)
         case "sersic":
             return SersicLight(jnp.asarray(scales.peak, float), scales.pixel_scale, outer)
     return None
 
 
 def field_space(scales: ImageScales) -> ParameterSpace:
-    """`source_fov`, log-uniform over what the image can hold."""
-    return ParameterSpace((LogUniform("source_fov", 0.1 * scales.field, 0.8 * scales.field, "arcsec"),))
+    """`source_fov`, log-uniform over what the image can hold; with lens light over less, as cutouts leave room for it,
+    and a field as large as the image would have the source model the light of the lens.
+    """
+    low, high = (0.1, 0.8) if scales.light is None else (0.05, 0.5)
+    return ParameterSpace((LogUniform("source_fov", low * scales.field, high * scales.field, "arcsec"),))
 
 
 def rays(

@@ -49,10 +49,10 @@ def settled(config: RunConfig, observation: Observation) -> tuple[RunConfig, lis
     notes, light, priors = [], config.lens_light, config.lens.priors
     if light == "auto":
         without = config.lens_params is not None or config.method not in ("joint", "renoise", "evidence")
-        light = "none" if without or not light_at_centre(observation) else "mge"
-        if light == "mge":
+        light = "none" if without or not light_at_centre(observation) else "mge2"
+        if light == "mge2":
             notes.append(
-                "the image is brightest at its centre: the lens galaxy's own light is modelled (lens_light: mge)"
+                "the image is brightest at its centre: the lens galaxy's own light is modelled (lens_light: mge2)"
             )
     if priors == "auto":
         priors = "paper" if light == "none" else "wide"
