@@ -1,0 +1,124 @@
+"""The numbers of a report: headlines in the field's terms, the parameters, derived quantities."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+
+from ..check.bounds import SHARE, shares_at_ends
+from ..check.convergence import R_HAT_LIMIT, r_hat
+from ..posterior import Posterior, unwrapped
+from .words import decimals, html_symbol, meaning, value_with_error
+
+
+class Headline(NamedTuple):
+    """One number that a reader looks for first; settled: do the chains agree on it?"""
+
+    label: str
+    value: str
+    unit: str
+    remark: str
+    settled: bool = True
+
+
+class Row(NamedTuple):
+    """A parameter: printed numbers, and whether r_hat and the prior range give cause for doubt."""
+
+    name: str
+    symbol: Markup
+    unit: str
+    meaning: str
+    mean: str
+    sd: str
+    quantiles: tuple[str, ...]
+    prior: str
+    r_hat: str
+    ess: str
+    unsettled: bool
+    at_end: bool
+
+
+def headlines(posterior: Posterior, summary: dict[str, Any]) -> list[Headline]:
+    """Einstein radius, axis ratio, its direction, slope and shear as the field quotes them, and chi2 per pixel."""
+    draws = {str(name): values.values for name, values in posterior.lens.items()}
+    found = []
+
+    def add(label: str, d: np.ndarray, unit: str, remark: str) -> None:
+        settled = not np.ptp(d) or bool(r_hat(d) < R_HAT_LIMIT)
+        found.append(Headline(label, value_with_error(float(d.mean()), float(d.std())), unit, remark, settled))
+
+    if "Rein" in draws:
+        add("Einstein radius θ_E", draws["Rein"], "″", "intermediate axis")
+    if "q" in draws:
+        add("axis ratio q", draws["q"], "", "minor over major axis of the mass")
+    if "phi" in draws:
+        degrees = np.degrees(unwrapped("phi", draws["phi"]))
+        add("major axis φ", degrees, "°", "counter-clockwise from +x, to the right in the image")
+    if "t" in draws:
+        add("slope γ", draws["t"] + 1, "", "density ∝ r^−γ; 2 is isothermal")
+    if "gamma_1" in draws:
+        shear = draws["gamma_1"] + 1j * draws["gamma_2"]
+        add("external shear", np.abs(shear), "", "√(γ₁² + γ₂²)")
+        add("shear's direction", np.degrees(unwrapped("phi", np.angle(shear) / 2)), "°", "counter-clockwise from +x")
+    chi2, of_mean = summary["chi2_per_pixel"], summary["chi2_per_pixel_of_mean_model"]
+    pixels = f"{of_mean:.3f} of the mean model; {summary['pixels_used']:,} pixels"
+    return [*found, Headline("χ² per pixel", f"{chi2:.3f}", "", pixels)]
+
+
+def parameter_rows(posterior: Posterior, summary: dict[str, Any]) -> list[Row]:
+    """A row a parameter, in the posterior's order."""
+    priors, ends = posterior.attrs.get("priors", {}), shares_at_ends(posterior)
+    rows = []
+    for name, p in summary["parameters"].items():
+        fixed, digits = not p["sd"] > 0, decimals(p["sd"])
+        numbers = [p["mean"], p["q16"], p["q50"], p["q84"]]
+        mean, *quantiles = (f"{v:.6g}" if digits is None else f"{v:.{digits}f}" for v in numbers)
+        sd = "fixed" if fixed else f"{p['sd']:.2g}" if digits is None else f"{p['sd']:.{digits}f}"
+        rows.append(
+            Row(
+                name,
+                html_symbol(name),
+                priors.get(name, {}).get("unit", ""),
+                meaning(name),
+                mean,
+                sd,
+                ("",) * 3 if fixed else tuple(quantiles),
+                prior_range(priors.get(name)),
+                "–" if p["r_hat"] is None else f"{p['r_hat']:.2f}",
+                "–" if p["ess"] is None or fixed else f"{p['ess']:.0f}",
+                not fixed and not (p["r_hat"] is not None and p["r_hat"] < R_HAT_LIMIT),
+                max(ends.get(name, (0.0,))) > SHARE,
+            )
+        )
+    return rows
+
+
+def prior_range(prior: dict[str, Any] | None) -> str:
+    """ "0.6 to 1", "0.01 to 9 (log)"; "–" where it is not known."""
+    if prior is None:
+        return "–"
+    log = " (log)" if prior["kind"] == "log-uniform" else ""
+    return f"{prior['low']:.4g} to {prior['high']:.4g}{log}"
+
+
+def derived_rows(summary: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """(name, value, unit, what else is said of it) of each of the summary's derived quantities.
+
+    Each is {mean, sd, unit, ...} or text; other entries are quoted as they are, numbers to four digits.
+    """
+    rows = []
+    for name, found in summary.get("derived", {}).items():
+        if not isinstance(found, dict):
+            rows.append((name, str(found), "", ""))
+            continue
+        mean, sd = found.get("mean"), found.get("sd")
+        value = "–" if mean is None or not math.isfinite(mean) else value_with_error(mean, sd or 0.0)
+        rest = {key: v for key, v in found.items() if key not in ("mean", "sd", "unit") and v is not None}
+        said = "; ".join(v if isinstance(v, str) else f"{key} {_short(v)}" for key, v in rest.items())
+        rows.append((name.replace("_", " "), value, found.get("unit") or "", said))
+    return rows
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
