@@ -9,7 +9,7 @@ EDGE, SHARE = 0.01, 0.1
 
 
 def shares_at_ends(posterior: Posterior) -> dict[str, tuple[float, float]]:
-    """{name: (low, high)}: shares of the draws within the lowest and the highest 1 % of the prior, which holds 1 % in each.
+    """{name: (low, high)}: shares of the draws within the lowest and the highest 1 % of the prior.
 
     Parameters without draws that differ (fixed ones) and angles, which have no ends, are left out. An end that is no
     choice (q = 1, a_m = 0) counts as zero: draws that gather there say that the lens is round, or has no multipole.
@@ -38,8 +38,8 @@ def bounds_warnings(posterior: Posterior) -> list[str]:
             if share > SHARE:
                 low, high = priors[name]["low"], priors[name]["high"]
                 words.append(
-                    f"{name} piles up at the {end} end of its prior range, {low:.4g} to {high:.4g}: {100 * share:.0f} % of"
-                    " the draws lie within 1 % of it; the range sets the answer and its error: widen it, or find what"
-                    " else the model lacks"
+                    f"{name} piles up at the {end} end of its prior range, {low:.4g} to {high:.4g}: {100 * share:.0f} %"
+                    " of the draws lie within 1 % of it; the range sets the answer and its error: widen it, or find"
+                    " what else the model lacks"
                 )
     return words

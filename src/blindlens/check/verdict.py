@@ -29,7 +29,9 @@ def verdict(summary: dict[str, Any]) -> Verdict:
         return Verdict("do not use", f"the mean model does not explain the image: chi2 per pixel is {chi2:.2f}")
     r_hat = {name: row["r_hat"] for name, row in summary["parameters"].items() if row["sd"] > 0}
     if any(value is None for value in r_hat.values()):
-        return Verdict("do not use", "whether the chains agree cannot be told: too few draws, or chains that do not move")
+        return Verdict(
+            "do not use", "whether the chains agree cannot be told: too few draws, or chains that do not move"
+        )
     bad = sorted((name for name, value in r_hat.items() if value > R_HAT_LIMIT), key=lambda name: -r_hat[name])
     if bad:
         what = ", ".join(f"{name} {r_hat[name]:.2f}" for name in bad)

@@ -43,8 +43,8 @@ def _open(u: Array) -> Array:
 class Prior(NamedTuple):
     """The prior of one parameter on [low, high], in plain values.
 
-    kind: uniform, log-uniform, or angle, which has no ends. natural: the end ("low" or "high") that is no choice of range
-    but where the amplitude's angle loses its meaning, such as q = 1.
+    kind: uniform, log-uniform, or angle, which has no ends. natural: the end ("low" or "high") that is no choice of
+    range but where the amplitude's angle loses its meaning, such as q = 1.
     """
 
     kind: str

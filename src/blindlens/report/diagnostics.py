@@ -14,9 +14,9 @@ TRACED = ("Rein", "q", "phi", "t", "gamma_1", "gamma_2", "xs", "ys")
 
 
 def convergence_figure(summary: dict[str, Any]) -> Figure:
-    """r_hat and effective sample size of every parameter that is not fixed, beside the limit and the number of draws."""
+    """r_hat and effective sample size of every free parameter, with the limit and the number of draws."""
     rows = {name: row for name, row in summary["parameters"].items() if row["sd"] > 0}
-    figure = Figure(figsize=(7.2, 0.24 * len(rows) + 1.1), layout="constrained")
+    figure = Figure(figsize=(5.4, 0.23 * len(rows) + 1.1), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     at, names = np.arange(len(rows)), [symbol(name).partition(" [")[0] for name in rows]
     r_hat = np.array([np.nan if row["r_hat"] is None else row["r_hat"] for row in rows.values()])
@@ -29,7 +29,7 @@ def convergence_figure(summary: dict[str, Any]) -> Figure:
     left.invert_yaxis()
     right.barh(at, ess, color="0.6", height=0.6)
     right.axvline(summary["chains"] * summary["draws"], color="0.4", ls="--", lw=1)
-    right.set(xlabel="effective draws (dashed: all draws)")
+    right.set(xlabel="effective draws (dashed: all)")
     return figure
 
 
@@ -38,7 +38,7 @@ def trace_figure(posterior: Posterior) -> Figure:
     draws = {name: unwrapped(name, posterior.lens[name].values) for name in TRACED if name in posterior.lens}
     free = {name: d for name, d in draws.items() if np.ptp(d)}
     rows = max((len(free) + 1) // 2, 1)
-    figure = Figure(figsize=(7.2, 1.25 * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(5.4, 1.0 * rows + 0.4), layout="constrained")
     for k, (name, d) in enumerate(free.items()):
         axes = figure.add_subplot(rows, 2, k + 1)
         for c, chain in enumerate(d):
@@ -53,7 +53,7 @@ def trace_figure(posterior: Posterior) -> Figure:
 def chi2_figure(posterior: Posterior) -> Figure:
     """chi2 per pixel of every draw, and of the mean model."""
     stats = posterior.tree["sample_stats"].to_dataset()
-    figure = Figure(figsize=(3.6, 2.7), layout="constrained")
+    figure = Figure(figsize=(5.4, 3.0), layout="constrained")
     axes = figure.add_subplot()
     if "chi2_per_pixel" in stats:
         for c, chain in enumerate(stats["chi2_per_pixel"].values):
@@ -65,12 +65,12 @@ def chi2_figure(posterior: Posterior) -> Figure:
 
 
 def residual_figure(posterior: Posterior) -> Figure:
-    """Histogram of the normalised residuals of the mean model against N(0, 1), logarithmic; the ends hold all beyond."""
+    """Histogram of the mean model's normalised residuals against N(0, 1), logarithmic; the ends hold all beyond."""
     values = normalised_residual(posterior)
     values = values[np.isfinite(values)]
     edges = np.linspace(-6, 6, 49)
     middle = (edges[1:] + edges[:-1]) / 2
-    figure = Figure(figsize=(3.6, 2.7), layout="constrained")
+    figure = Figure(figsize=(5.4, 3.0), layout="constrained")
     axes = figure.add_subplot()
     axes.hist(np.clip(values, edges[0], edges[-1]), edges, color="0.75", label="pixels")
     expected = len(values) * np.diff(edges) * np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi)

@@ -23,7 +23,6 @@ class Picture(NamedTuple):
 
     uri: str
     alt: str
-    caption: str = ""
 
 
 def page(posterior: Posterior, summary: dict[str, Any], corner: bytes) -> str:
@@ -51,10 +50,12 @@ def page(posterior: Posterior, summary: dict[str, Any], corner: bytes) -> str:
         corner=Picture(_uri(corner), "corner plot of all parameters"),
         rows=parameter_rows(posterior, summary),
         derived=derived_rows(summary),
-        convergence=_figure(convergence_figure(summary), "r_hat and effective sample size of every parameter"),
-        traces=_figure(trace_figure(posterior), "traces of the main parameters, a colour a chain"),
-        residuals=_figure(residual_figure(posterior), "histogram of the normalised residuals against N(0, 1)"),
-        chi2=_figure(chi2_figure(posterior), "chi2 per pixel of every draw"),
+        diagnostics=[
+            _figure(convergence_figure(summary), "r_hat and effective sample size of every parameter"),
+            _figure(trace_figure(posterior), "traces of the main parameters, a colour a chain"),
+            _figure(residual_figure(posterior), "histogram of the normalised residuals against N(0, 1)"),
+            _figure(chi2_figure(posterior), "chi2 per pixel of every draw"),
+        ],
         inputs=[_panel(panel) for panel in input_panels(posterior)],
         pixel_scale=attrs["pixel_scale"],
         shape=posterior.image("image").shape,
@@ -83,9 +84,8 @@ def _facts(attrs: dict[str, Any]) -> dict[str, str]:
 
 
 def _panel(panel: Panel, bar: bool = False) -> Picture:
-    figure = Figure(figsize=(3.7, 3.3), layout="constrained")
-    axes = figure.add_subplot()
-    panel.draw(axes, bar)
+    figure = Figure(figsize=(3.8, 3.4))
+    panel.draw(figure.add_axes((0.14, 0.13, 0.69, 0.79)), bar)  # the same place in every picture
     return _figure(figure, panel.title)
 
 

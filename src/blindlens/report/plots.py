@@ -29,11 +29,12 @@ class Panel(NamedTuple):
     norm: Normalize
     colours: str
     lines: Sequence[np.ndarray] = ()
+    colour_bar: bool = True
 
     def draw(self, axes: Axes, bar: bool = False) -> None:
         """The picture, in arcsec, and the lines upon it; bar: a line of a round length for a scale."""
         y, x = self.half
-        picture(axes, self.values, (-x, x, -y, y), self.norm, self.colours, self.title)
+        picture(axes, self.values, (-x, x, -y, y), self.norm, self.colours, self.title, self.colour_bar)
         overlay(axes, self.lines, "white")
         if bar:
             _scale_bar(axes, x)
@@ -94,16 +95,14 @@ def data_panels(posterior: Posterior, critical: Sequence[np.ndarray]) -> dict[st
 
 
 def source_panels(posterior: Posterior, caustic: Sequence[np.ndarray], draws: int = 0) -> list[Panel]:
-    """The source's mean with caustics, its standard deviation, and some draws on the mean's stretch, all in one frame."""
+    """The source's mean with caustics, its standard deviation, some draws on the mean's stretch, all in one frame."""
     source = sources_in_one_frame(posterior)
     half = (posterior.attrs["source_fov"] / 2,) * 2
     mean, spread = source.mean(0), source.std(0)
     norm = light_stretch(mean)
     panels = [
         Panel("source, mean; caustics", mean, half, norm, LIGHT, caustic),
-        Panel(
-            "source, standard deviation", spread, half, Normalize(0, float(spread.max()) or 1.0), SPREAD
-        ),
+        Panel("source, standard deviation", spread, half, Normalize(0, float(spread.max()) or 1.0), SPREAD),
     ]
     length = posterior.source.sizes["draw"]
     for k in np.unique(np.linspace(0, len(source) - 1, draws).round().astype(int)):
@@ -126,18 +125,21 @@ def input_panels(posterior: Posterior) -> list[Panel]:
     others = [name for name, v in constant.items() if v.dims == ("y", "x") and name not in ("noise", "mask")]
     return [
         Panel("noise, standard deviation", noise, half(noise), noise_norm, SPREAD),
-        Panel("mask: 1 where used", used.astype(float), half(used), Normalize(0, 1), "gray"),
+        Panel("mask: used light, masked dark", used + 0.0, half(used), Normalize(-0.3, 1.1), "gray", colour_bar=False),
         Panel("PSF", psf, half(psf), AsinhNorm(0.01 * peak, 0, peak), LIGHT),
         *(Panel(str(k), constant[k].values, half(used), Normalize(), SPREAD) for k in others),
     ]
 
 
-def picture(axes: Axes, values: np.ndarray, extent: tuple, norm: Normalize, colours: str, title: str) -> None:
+def picture(
+    axes: Axes, values: np.ndarray, extent: tuple, norm: Normalize, colours: str, title: str, colour_bar: bool = True
+) -> None:
     """One image in arcsec, row 0 at the bottom, NaN in grey, with its colour bar."""
     axes.set_facecolor(GREY)
     shown = axes.imshow(values, origin="lower", extent=extent, norm=norm, cmap=colours, interpolation="nearest")
     axes.set(title=title, xlabel="x [arcsec]", ylabel="y [arcsec]")
-    _colour_bar(axes, shown, norm)
+    if colour_bar:
+        _colour_bar(axes, shown, norm)
 
 
 def overlay(axes: Axes, lines: Sequence[np.ndarray], colour: str) -> None:

@@ -4,21 +4,23 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..check.bounds import SHARE, shares_at_ends
 from ..check.convergence import R_HAT_LIMIT, r_hat
 from ..posterior import Posterior, unwrapped
 from .words import decimals, html_symbol, meaning, value_with_error
 
+DOUBT = "; the chains do not agree on it"
+
 
 class Headline(NamedTuple):
     """One number that a reader looks for first; settled: do the chains agree on it?"""
 
-    label: str
+    label: Markup
     value: str
     unit: str
-    remark: str
+    remark: Markup
     settled: bool = True
 
 
@@ -28,7 +30,7 @@ class Row(NamedTuple):
     name: str
     symbol: Markup
     unit: str
-    meaning: str
+    meaning: Markup
     mean: str
     sd: str
     quantiles: tuple[str, ...]
@@ -40,30 +42,37 @@ class Row(NamedTuple):
 
 
 def headlines(posterior: Posterior, summary: dict[str, Any]) -> list[Headline]:
-    """Einstein radius, axis ratio, its direction, slope and shear as the field quotes them, and chi2 per pixel."""
+    """Einstein radius, axis ratio, its direction, slope, shear as the field quotes them; chi2 and the worst r_hat."""
     draws = {str(name): values.values for name, values in posterior.lens.items()}
     found = []
 
     def add(label: str, d: np.ndarray, unit: str, remark: str) -> None:
         settled = not np.ptp(d) or bool(r_hat(d) < R_HAT_LIMIT)
-        found.append(Headline(label, value_with_error(float(d.mean()), float(d.std())), unit, remark, settled))
+        value = value_with_error(float(d.mean()), float(d.std()) if np.ptp(d) else 0.0)
+        found.append(Headline(Markup(label), value, unit, Markup(remark + ("" if settled else DOUBT)), settled))
 
     if "Rein" in draws:
-        add("Einstein radius θ_E", draws["Rein"], "″", "intermediate axis")
+        add("Einstein radius θ<sub>E</sub>", draws["Rein"], "″", "intermediate axis")
     if "q" in draws:
         add("axis ratio q", draws["q"], "", "minor over major axis of the mass")
     if "phi" in draws:
         degrees = np.degrees(unwrapped("phi", draws["phi"]))
         add("major axis φ", degrees, "°", "counter-clockwise from +x, to the right in the image")
     if "t" in draws:
-        add("slope γ", draws["t"] + 1, "", "density ∝ r^−γ; 2 is isothermal")
+        add("slope γ", draws["t"] + 1, "", "density ∝ r<sup>−γ</sup>; 2 is isothermal")
     if "gamma_1" in draws:
         shear = draws["gamma_1"] + 1j * draws["gamma_2"]
         add("external shear", np.abs(shear), "", "√(γ₁² + γ₂²)")
         add("shear's direction", np.degrees(unwrapped("phi", np.angle(shear) / 2)), "°", "counter-clockwise from +x")
     chi2, of_mean = summary["chi2_per_pixel"], summary["chi2_per_pixel_of_mean_model"]
     pixels = f"{of_mean:.3f} of the mean model; {summary['pixels_used']:,} pixels"
-    return [*found, Headline("χ² per pixel", f"{chi2:.3f}", "", pixels)]
+    found.append(Headline(Markup("χ² per pixel"), f"{chi2:.3f}", "", Markup(pixels)))
+    known = {name: p["r_hat"] for name, p in summary["parameters"].items() if p["sd"] > 0 and p["r_hat"] is not None}
+    if known:
+        worst = max(known, key=known.__getitem__)
+        remark = escape(f"of {worst}; the chains agree below {R_HAT_LIMIT}")
+        found.append(Headline(Markup("greatest r_hat"), f"{known[worst]:.2f}", "", remark, known[worst] < R_HAT_LIMIT))
+    return found
 
 
 def parameter_rows(posterior: Posterior, summary: dict[str, Any]) -> list[Row]:

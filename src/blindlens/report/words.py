@@ -26,14 +26,13 @@ SYMBOLS = {
     "phi_light": r"$\varphi_{\rm light}$",
 }
 
-
 MEANINGS = {
     "x0": "centre of the mass, right of the image's centre",
     "y0": "centre of the mass, above the image's centre",
     "q": "axis ratio of the mass, minor over major axis",
     "phi": "direction of the major axis, counter-clockwise from +x",
     "Rein": "Einstein radius on the intermediate axis, √(major × minor)",
-    "t": "slope of the convergence, κ ∝ R^−t; the density's is γ = t + 1",
+    "t": "slope of the convergence, κ ∝ R<sup>−t</sup>; the density's is γ = t + 1",
     "gamma_1": "external shear, ψ = γ₁ (x² − y²)/2 about the image's centre",
     "gamma_2": "external shear, ψ = γ₂ x y",
     "xs": "centre of the source's field in the source plane, to the right",
@@ -45,17 +44,19 @@ MEANINGS = {
     "q_light": "axis ratio of the lens light",
     "phi_light": "direction of the lens light's major axis, counter-clockwise from +x",
 }
-"""What a parameter is, in the conventions of docs/conventions.md."""
+"""What a parameter is, in the conventions of docs/conventions.md, as HTML."""
 
 
-def meaning(name: str) -> str:
-    """What a parameter is; empty for one that has no words yet."""
+def meaning(name: str) -> Markup:
+    """What a parameter is, for a web page; empty for one that has no words yet."""
     stem, _, m = name.partition("_")
     if m.isdigit() and stem == "a":
-        return f"multipole of order {m}, ψ = r a/(1 − {m}²) cos {m}(θ − φ) about the mass's centre; not times R_ein"
-    if m.isdigit() and stem == "phi":
-        return f"direction of the multipole of order {m}, counter-clockwise from +x"
-    return MEANINGS.get(name, "")
+        words = f"multipole of order {m} about the mass's centre, ψ = r a/(1 − {m}²) cos {m}(θ − φ); a in arcsec"
+    elif m.isdigit() and stem == "phi":
+        words = f"direction of the multipole of order {m}, counter-clockwise from +x"
+    else:
+        words = MEANINGS.get(name, "")
+    return Markup(words)
 
 
 def symbol(name: str) -> str:
@@ -76,8 +77,8 @@ def html_symbol(name: str) -> Markup:
 
 
 def decimals(sd: float) -> int | None:
-    """Digits after the point that show two significant ones of a standard deviation; None where that is no number to
-    print so: zero (a fixed value), tiny or huge ones."""
+    """Digits after the point that show two significant ones of a standard deviation; None for zero (a fixed value) and
+    for those that need an exponent."""
     digits = 1 - math.floor(math.log10(sd)) if sd > 0 else 7
     return max(digits, 0) if -3 <= digits <= 6 else None
 
