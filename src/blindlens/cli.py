@@ -132,8 +132,13 @@ def infer(
 def _command(name: str, arguments: dict[str, object]) -> str:
     """The line that calls a command with these arguments, those that are None left out; the first is positional."""
     (_, first), *options = arguments.items()
-    words = [word for key, v in options if v is not None for word in (f"--{key.replace('_', '-')}", str(v))]
-    return shlex.join(["blindlens", name, str(first), *words])
+    words = ["blindlens", name, str(first)]
+    for key, value in ((key.replace("_", "-"), value) for key, value in options if value is not None):
+        if isinstance(value, bool):
+            words.append(f"--{key}" if value else f"--no-{key}")
+        else:
+            words += [f"--{key}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
 
 
 def write_results(posterior: "Posterior", out: Path, progress: Progress) -> None:

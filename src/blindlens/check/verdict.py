@@ -38,7 +38,7 @@ def verdict(summary: dict[str, Any]) -> Verdict:
         return Verdict("do not use", f"the chains have not found one another (r_hat: {what}): errors are too small")
     if warnings := summary["warnings"]:
         what = "the warning" if len(warnings) == 1 else f"the {len(warnings)} warnings"
-        return Verdict("look at this", f"nothing is plainly wrong, but quote no number before you have read {what}")
+        return Verdict("look at this", f"nothing rules the result out, but quote no number before you have read {what}")
     return Verdict("usable", "the chains agree, the residuals look like noise, no prior range is hit")
 
 

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from ..posterior import Posterior
 from .diagnostics import chi2_figure, convergence_figure, residual_figure, trace_figure
-from .plots import Panel, data_panels, input_panels, lens_lines, source_panels
+from .pictures import Panel
+from .plots import data_panels, input_panels, lens_lines, source_panels
 from .tables import derived_rows, headlines, parameter_rows
 
 MARKS = {"usable": "✓", "look at this": "!", "do not use": "✕"}
@@ -29,7 +30,7 @@ def page(posterior: Posterior, summary: dict[str, Any], corner: bytes) -> str:
     """The report as HTML. summary: as `check.verdict.judged` gives it. corner: the corner plot as PNG.
 
     Verdict and headline numbers, data and source, parameters, diagnostics, inputs, provenance, in this order. Names and
-    words from the data are escaped. A key "derived" of the summary, {name: {mean, sd, unit, ...}}, adds a table.
+    words from the data are escaped. A key "derived" of the summary, {values, assumed, notes}, adds a table.
     """
     critical, caustic = lens_lines(posterior)
     data, attrs = data_panels(posterior, critical), posterior.attrs
@@ -50,6 +51,8 @@ def page(posterior: Posterior, summary: dict[str, Any], corner: bytes) -> str:
         corner=Picture(_uri(corner), "corner plot of all parameters"),
         rows=parameter_rows(posterior, summary),
         derived=derived_rows(summary),
+        assumed={k: v for k, v in summary.get("derived", {}).get("assumed", {}).items() if v is not None},
+        missing=summary.get("derived", {}).get("notes", []),
         diagnostics=[
             _figure(convergence_figure(summary), "r_hat and effective sample size of every parameter"),
             _figure(trace_figure(posterior), "traces of the main parameters, a colour a chain"),
@@ -85,7 +88,7 @@ def _facts(attrs: dict[str, Any]) -> dict[str, str]:
 
 def _panel(panel: Panel, bar: bool = False) -> Picture:
     figure = Figure(figsize=(3.8, 3.4))
-    panel.draw(figure.add_axes((0.14, 0.13, 0.69, 0.79)), bar)  # the same place in every picture
+    panel.draw(figure.add_axes((0.165, 0.13, 0.68, 0.79)), bar)  # the same place in every picture
     return _figure(figure, panel.title)
 
 

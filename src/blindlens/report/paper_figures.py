@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..posterior import Posterior, unwrapped
 from .corner_plot import corner_figure
-from .plots import LIGHT, SIGNED, light_stretch, picture
+from .pictures import LIGHT, SIGNED, light_stretch, picture
 from .words import symbol
 
 

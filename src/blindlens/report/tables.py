@@ -8,14 +8,15 @@ from markupsafe import Markup, escape
 
 from ..check.bounds import SHARE, shares_at_ends
 from ..check.convergence import R_HAT_LIMIT, r_hat
+from ..check.residuals import expected_chi2
 from ..posterior import Posterior, unwrapped
 from .words import decimals, html_symbol, meaning, value_with_error
 
-DOUBT = "; the chains do not agree on it"
+DOUBT = "; chains disagree"
 
 
 class Headline(NamedTuple):
-    """One number that a reader looks for first; settled: do the chains agree on it?"""
+    """One number that a reader looks for first; settled: nothing is wrong with it, its chains agree."""
 
     label: Markup
     value: str
@@ -44,6 +45,8 @@ class Row(NamedTuple):
 def headlines(posterior: Posterior, summary: dict[str, Any]) -> list[Headline]:
     """Einstein radius, axis ratio, its direction, slope, shear as the field quotes them; chi2 and the worst r_hat."""
     draws = {str(name): values.values for name, values in posterior.lens.items()}
+    angle = summary.get("derived", {}).get("values", {}).get("mass_position_angle")
+    on_sky = f"; position angle {value_with_error(angle['mean'], angle['sd'])}°, north through east" if angle else ""
     found = []
 
     def add(label: str, d: np.ndarray, unit: str, remark: str) -> None:
@@ -57,7 +60,7 @@ def headlines(posterior: Posterior, summary: dict[str, Any]) -> list[Headline]:
         add("axis ratio q", draws["q"], "", "minor over major axis of the mass")
     if "phi" in draws:
         degrees = np.degrees(unwrapped("phi", draws["phi"]))
-        add("major axis φ", degrees, "°", "counter-clockwise from +x, to the right in the image")
+        add("major axis φ", degrees, "°", "counter-clockwise from +x, to the right in the image" + on_sky)
     if "t" in draws:
         add("slope γ", draws["t"] + 1, "", "density ∝ r<sup>−γ</sup>; 2 is isothermal")
     if "gamma_1" in draws:
@@ -66,7 +69,8 @@ def headlines(posterior: Posterior, summary: dict[str, Any]) -> list[Headline]:
         add("shear's direction", np.degrees(unwrapped("phi", np.angle(shear) / 2)), "°", "counter-clockwise from +x")
     chi2, of_mean = summary["chi2_per_pixel"], summary["chi2_per_pixel_of_mean_model"]
     pixels = f"{of_mean:.3f} of the mean model; {summary['pixels_used']:,} pixels"
-    found.append(Headline(Markup("χ² per pixel"), f"{chi2:.3f}", "", Markup(pixels)))
+    low, high = expected_chi2(summary["pixels_used"])
+    found.append(Headline(Markup("χ² per pixel"), f"{chi2:.3f}", "", Markup(pixels), low <= of_mean <= high))
     known = {name: p["r_hat"] for name, p in summary["parameters"].items() if p["sd"] > 0 and p["r_hat"] is not None}
     if known:
         worst = max(known, key=known.__getitem__)
@@ -111,23 +115,20 @@ def prior_range(prior: dict[str, Any] | None) -> str:
     return f"{prior['low']:.4g} to {prior['high']:.4g}{log}"
 
 
-def derived_rows(summary: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """(name, value, unit, what else is said of it) of each of the summary's derived quantities.
+def derived_rows(summary: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """(name, value, 16 to 84 %, unit, meaning) of each of the summary's derived quantities.
 
-    Each is {mean, sd, unit, ...} or text; other entries are quoted as they are, numbers to four digits.
+    They are summary["derived"]["values"], {name: {mean, sd, q16, q84, unit, meaning}}, of which all but mean may lack.
     """
     rows = []
-    for name, found in summary.get("derived", {}).items():
-        if not isinstance(found, dict):
-            rows.append((name, str(found), "", ""))
-            continue
-        mean, sd = found.get("mean"), found.get("sd")
-        value = "–" if mean is None or not math.isfinite(mean) else value_with_error(mean, sd or 0.0)
-        rest = {key: v for key, v in found.items() if key not in ("mean", "sd", "unit") and v is not None}
-        said = "; ".join(v if isinstance(v, str) else f"{key} {_short(v)}" for key, v in rest.items())
-        rows.append((name.replace("_", " "), value, found.get("unit") or "", said))
+    for name, found in summary.get("derived", {}).get("values", {}).items():
+        mean, sd, ends = found.get("mean"), found.get("sd"), [found.get("q16"), found.get("q84")]
+        known = mean is not None and math.isfinite(mean)
+        value = "–" if not known else value_with_error(mean, sd) if sd else f"{mean:.4g}"
+        digits = decimals(sd or 0.0)
+        between = " to ".join(
+            f"{end:.4g}" if digits is None else f"{end:.{digits}f}" for end in ends if end is not None
+        )
+        unit, words = (found.get(key) or "" for key in ("unit", "meaning"))
+        rows.append((name.replace("_", " "), value, between, unit, words))
     return rows
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
