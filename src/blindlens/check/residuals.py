@@ -36,6 +36,15 @@ def residual_notes(posterior: Posterior) -> list[str]:
     ]
 
 
+def expected_chi2(pixels: int) -> tuple[float, float]:
+    """chi2 per pixel of the mean model below and above which it deserves a word.
+
+    Five standard deviations for white noise, at least 0.1; and 0.1 more below, for the noise that a source fits.
+    """
+    margin = max(0.1, 5 * np.sqrt(2 / pixels))
+    return 1 - margin - 0.1, 1 + margin
+
+
 def residual_warnings(posterior: Posterior) -> list[str]:
     """Sentences about chi2 per pixel, structure between neighbouring pixels, and single pixels far off.
 
@@ -45,11 +54,10 @@ def residual_warnings(posterior: Posterior) -> list[str]:
     """
     residual = normalised_residual(posterior)
     n, chi2 = int(np.isfinite(residual).sum()), float(np.nanmean(residual**2))
-    words = []
-    margin = max(0.1, 5 * np.sqrt(2 / n))
-    if chi2 > 1 + margin:
+    words, (low, high) = [], expected_chi2(n)
+    if chi2 > high:
         words.append(f"chi2 per pixel of the mean model is {chi2:.2f}: the model does not explain the image")
-    elif chi2 < 1 - margin - 0.1 and not drizzled(residual):
+    elif chi2 < low and not drizzled(residual):
         words.append(f"chi2 per pixel of the mean model is {chi2:.2f}: the noise map is too large, or noise is fitted")
     r, sd = neighbour_correlation(residual)
     if r > max(0.05, 5 * sd) and not drizzled(residual):
