@@ -19,7 +19,7 @@ def neighbour_correlation(residual: np.ndarray) -> tuple[float, float]:
 
 
 def drizzled(residual: np.ndarray) -> bool:
-    """Do neighbouring pixels correlate while chi2 per pixel lies below 0.9, as where noise was smoothed by resampling?"""
+    """Do neighbouring pixels correlate while chi2 per pixel lies below 0.9, as where resampling smoothed the noise?"""
     r, sd = neighbour_correlation(residual)
     return r > max(0.05, 5 * sd) and float(np.nanmean(residual**2)) < 0.9
 
@@ -49,8 +49,8 @@ def residual_warnings(posterior: Posterior) -> list[str]:
     """Sentences about chi2 per pixel, structure between neighbouring pixels, and single pixels far off.
 
     The thresholds are five standard deviations for white noise, and at least 0.1 in chi2 and 0.05 in correlation: what
-    noise maps of real images are good for. Residuals that correlate and are smaller than the noise map says are those of
-    a drizzled image, whose map allows for it, and no cause for a warning (`residual_notes`).
+    noise maps of real images are good for. Residuals that correlate and are smaller than the noise map says are those
+    of a drizzled image, whose map allows for it, and no cause for a warning (`residual_notes`).
     """
     residual = normalised_residual(posterior)
     n, chi2 = int(np.isfinite(residual).sum()), float(np.nanmean(residual**2))

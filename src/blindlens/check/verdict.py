@@ -43,7 +43,7 @@ def verdict(summary: dict[str, Any]) -> Verdict:
 
 
 def judged(posterior: Posterior) -> dict[str, Any]:
-    """The posterior's summary, its notes and warnings joined by those about residuals and prior ranges; the `verdict`."""
+    """The posterior's summary, its notes and warnings joined by those on residuals and prior ranges; the `verdict`."""
     summary = posterior.summary()
     summary["notes"] = [*summary["notes"], *residual_notes(posterior)]
     summary["warnings"] += [*residual_warnings(posterior), *bounds_warnings(posterior)]

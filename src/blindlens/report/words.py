@@ -24,6 +24,11 @@ SYMBOLS = {
     "y_light": r"$y_{\rm light}$ [″]",
     "q_light": r"$q_{\rm light}$",
     "phi_light": r"$\varphi_{\rm light}$",
+    "q_light2": r"$q_{\rm light2}$",
+    "phi_light2": r"$\varphi_{\rm light2}$",
+    "n_light": r"$n_{\rm light}$",
+    "R_light": r"$R_{\rm light}$ [″]",
+    "noise_scale": "noise scale",
 }
 
 MEANINGS = {
@@ -43,6 +48,11 @@ MEANINGS = {
     "y_light": "centre of the lens light, above the image's centre",
     "q_light": "axis ratio of the lens light",
     "phi_light": "direction of the lens light's major axis, counter-clockwise from +x",
+    "q_light2": "axis ratio of the lens light's second set of Gaussians",
+    "phi_light2": "direction of the second set's major axis, counter-clockwise from +x",
+    "n_light": "Sérsic index of the lens light",
+    "R_light": "effective radius of the lens light, √(major × minor)",
+    "noise_scale": "factor on the noise map",
 }
 """What a parameter is, in the conventions of docs/conventions.md, as HTML."""
 
