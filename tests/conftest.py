@@ -83,6 +83,7 @@ def make_posterior(seed=0, draws=100, chains=4, shape=(80, 80), fixed=(), lens_l
     attrs = {
         "config": {"draws": draws},
         "mass": ["epl", "shear", "multipole3"],
+        "priors": {name: prior._asdict() for name, prior in LensModel().space.priors().items()},
         "source_fov": fov,
         "seed": seed,
         "prior": "galaxy-gaussian",

@@ -162,7 +162,7 @@ def test_what_has_no_counterpart_is_refused(program, names, kwargs, words):
 
 def test_parameters_without_counterpart_are_refused():
     p = random_lens(np.random.default_rng(5))
-    conventions.to_lenstronomy({**p, "xs": 0.1, "flux_scale": 2.0, "q_light": 0.8})
+    conventions.to_lenstronomy({**p, "xs": 0.1, "flux_scale": 2.0, "q_light": 0.8, "q_light_b": 0.7})
     with pytest.raises(BlindlensError, match="x_sub has no counterpart"):
         conventions.to_lenstronomy({**p, "x_sub": 0.1})
     with pytest.raises(BlindlensError, match="without phi;"):

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import BlindlensError
 
 BESIDE = {"xs", "ys", "flux_scale", "source_fov", "noise_scale"}
-"""Parameters that are no part of the mass; those of the lens light end in _light."""
+"""Parameters that are no part of the mass; those of the lens light have _light in their names."""
 SAME_PLACE = 1e-6
 """Arcsec within which two centres are one."""
 
@@ -40,7 +40,7 @@ class Mass(NamedTuple):
         if missing := [name for name in wanted if name not in p]:
             raise BlindlensError(f"a lens cannot be converted without {missing[0]}; give it as well")
         known = {*wanted, "t", *(f"a_{m}" for m in orders)} | BESIDE
-        if foreign := [name for name in p if name not in known and not name.endswith("_light")]:
+        if foreign := [name for name in p if name not in known and "_light" not in name]:
             raise BlindlensError(f"{foreign[0]} has no counterpart in other programs' power laws; leave it out")
         return Mass(
             *(p[name] for name in ("x0", "y0", "q", "phi", "Rein")),

@@ -22,6 +22,7 @@ MEANING = {
     "shear": ("", "strength of the external shear"),
     "shear_position_angle": ("deg", "direction along which the shear stretches images, north through east"),
     "light_position_angle": ("deg", "major axis of the lens's light, north through east"),
+    "multipole_position_angle": ("deg", "a maximum of the multipole's density, north through east"),
     "effective_einstein_radius": ("arcsec", "sqrt(area within the tangential critical curve / pi)"),
     "einstein_radius_kpc": ("kpc", "Rein at the lens"),
     "einstein_mass": ("Msun", "of the power law within its ellipse of area pi Rein^2, where its mean convergence is 1"),
@@ -64,7 +65,8 @@ def derived(posterior: Posterior, physics: PhysicsConfig | None = None) -> dict[
     numbers |= _in_kpc(lens, numbers, physics, notes)
     values |= {name: summary(v) for name, v in numbers.items()}
     for name, row in values.items():
-        unit, meaning = MEANING.get(name, ("deg", "a maximum of the multipole's density, north through east"))
+        other = "light_position_angle" if name.startswith("light") else "multipole_position_angle"
+        unit, meaning = MEANING.get(name, MEANING[other])
         row |= {"unit": unit, "meaning": meaning}
     order = [*MEANING, *values]
     return {
@@ -153,8 +155,8 @@ def _light_and_shear(lens: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if "gamma_1" in lens:
         found["shear"] = np.hypot(lens["gamma_1"], lens["gamma_2"])
         found["shear_position_angle"] = np.arctan2(lens["gamma_2"], lens["gamma_1"]) / 2
-    if "phi_light" in lens:
-        found["light_position_angle"] = lens["phi_light"]
+    for name in (name for name in lens if name.startswith("phi_light")):  # one for each set of Gaussians
+        found[f"{name[len('phi_') :]}_position_angle"] = lens[name]
     return found
 
 
