@@ -12,10 +12,17 @@ from astropy import units
 from astropy.io import fits
 
 from .errors import BlindlensError
+from .noise_map import Kind
 
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("NOISE", "RMS", "ERR", "SIGMA"), "sigma"),
+    **dict.fromkeys(("VAR", "VARIANCE"), "variance"),
+    **dict.fromkeys(("IVAR", "IVM", "WHT", "WEIGHT"), "inverse variance"),
+}
+"""What the noise extension of each name holds."""
 NAMES = {
     "image": ("SCI", "DATA"),
-    "noise": ("NOISE", "RMS", "ERR"),
+    "noise": tuple(KINDS),
     "psf": ("PSF",),
     "mask": ("MASK",),
 }
@@ -24,10 +31,11 @@ READ_ERRORS = (OSError, ValueError, TypeError, EOFError, KeyError, IndexError, z
 
 
 class Plane(NamedTuple):
-    """An image and its header, the primary header's cards beneath its own."""
+    """An image, its header, the primary header's cards beneath its own, and its extension's name in capitals."""
 
     data: np.ndarray
     header: dict[str, Any]
+    name: str
 
     def wcs_cards(self) -> dict:
         """The cards that place the image on the sky."""
@@ -74,7 +82,7 @@ def _choose(hdus: Any, role: str, any_name: bool) -> Plane | None:
             continue
         data = np.asarray(hdu.data)
         if sum(n > 1 for n in data.shape) <= 2 or hdu in named:
-            return Plane(data.astype(np.float64), dict(hdus[0].header) | dict(hdu.header))
+            return Plane(data.astype(np.float64), dict(hdus[0].header) | dict(hdu.header), hdu.name.upper())
     return None
 
 
