@@ -13,7 +13,7 @@ from .observation import Observation
 
 DETECTED = 6.0
 """Peak signal to noise of what counts as a source."""
-FAINTEST = 2.5
+FAINTEST = 3.0
 """Signal to noise down to which it is followed outwards."""
 BROADENED = (0.0, 2.0)
 """Sources are looked for with the PSF, and with the PSF widened by a Gaussian (sigma in pixels), for galaxies."""
@@ -64,7 +64,7 @@ def protected_radius(lens: LensModel) -> float:
 
 
 def without_contaminants(observation: Observation, radius: float = 2.8) -> Observation:
-    """The observation with the neighbours beyond `radius` masked, and notes that say which, and what looks foreign within.
+    """The observation with the neighbours beyond `radius` masked; notes say which, and what looks foreign within.
 
     Raises BlindlensError when that leaves no pixel, and for a radius that is not positive.
     """
@@ -91,7 +91,7 @@ def find_contaminants(observation: Observation, radius: float = 2.8) -> Contamin
     """Neighbours by segmentation of what the lens's smooth light leaves over.
 
     Smooth light is taken off (`smooth_light`), the rest filtered with the PSF for the best signal to noise of a source
-    at each pixel; pixels above 2.5 that hang together and reach 6 are a source; sources that touch are separated
+    at each pixel; pixels above 3 that hang together and reach 6 are a source; sources that touch are separated
     (`_segments`). One whose peak lies beyond `radius` (arcsec) from the middle is masked there, its outline widened by
     the circle that holds 90 % of the PSF. Within, sources more than twice as far out as the other light are called
     doubtful: a source that is imaged twice has no image beyond two Einstein radii.
@@ -105,9 +105,7 @@ def find_contaminants(observation: Observation, radius: float = 2.8) -> Contamin
     labels, many = _segments(significance)
     index = np.arange(1, many + 1)
     peaks = scipy.ndimage.maximum_position(significance, labels, index)
-    sources = [
-        (label, place) for label, place in zip(index, peaks, strict=True) if significance[place] > DETECTED
-    ]
+    sources = [(label, place) for label, place in zip(index, peaks, strict=True) if significance[place] > DETECTED]
     around = _disc(_containing(observation.psf, 0.9))
     images = np.isin(labels, [label for label, place in sources if CORE < r[place] <= radius]) & (r <= radius)
     arcs = np.median(r[images]) if images.any() else np.inf
@@ -116,7 +114,7 @@ def find_contaminants(observation: Observation, radius: float = 2.8) -> Contamin
         outline = scipy.ndimage.binary_dilation(labels == label, around)
         beyond = r[place] > radius
         if beyond:
-            outline &= r > radius
+            outline = outline & (r > radius)
             mask = mask | outline
         one = Contaminant(float(x[place]), float(y[place]), int(outline.sum()), float(significance[place]))
         if beyond:
@@ -153,7 +151,7 @@ def smooth_light(observation: Observation) -> np.ndarray:
     if not middles:
         return np.zeros(R.shape)
     at = np.array(coefficients)
-    return sum(np.interp(R, middles, at[:, i]) * waves[..., i] for i in range(waves.shape[-1]))
+    return np.sum([np.interp(R, middles, a) * wave for a, wave in zip(at.T, np.moveaxis(waves, -1, 0), strict=True)], 0)
 
 
 def _without_outliers(waves: np.ndarray, values: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -178,8 +176,9 @@ def _without_outliers(waves: np.ndarray, values: np.ndarray, noise: np.ndarray) 
 def _ellipses(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
     """Elliptical radius (arcsec, of equal area) and angle of each pixel, about the centre of the lens's light."""
     x, y = observation.coordinates()
-    used = observation.mask
-    image, noise = observation.image[used], observation.noise[used]
+    # a few thousand pixels tell five numbers
+    some = np.flatnonzero(observation.mask)[:: max(1, observation.n_used // 8000)]
+    image, noise, some_x, some_y = (array.ravel()[some] for array in (observation.image, observation.noise, x, y))
     # light as bright as the lens has a model that is never right to the noise: residuals count in per cent of it
     error = np.hypot(noise, 0.05 * np.abs(image))
     peak = max(float(np.quantile(image, 0.999)), float(np.median(noise)))
@@ -192,7 +191,7 @@ def _ellipses(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
         return np.hypot(along * np.sqrt(q), across / np.sqrt(q)), np.arctan2(across / np.sqrt(q), along * np.sqrt(q))
 
     def misfit(p: np.ndarray) -> np.ndarray:
-        R, _ = elliptical(p, x[used], y[used])
+        R, _ = elliptical(p, some_x, some_y)
         light = peak * np.exp(p[4] - (np.hypot(R, 0.03) / np.exp(p[5])) ** (1 / np.exp(p[6]))) + peak * p[7]
         return (image - light) / error
 
@@ -227,12 +226,11 @@ def _significance(rest: np.ndarray, observation: Observation, outside: np.ndarra
 
 def _segments(significance: np.ndarray) -> tuple[np.ndarray, int]:
     """(labels, how many): pixels above FAINTEST that hang together, parted by watersheds between PROMINENT peaks."""
-    touching = np.ones((3, 3))
-    whole, many = scipy.ndimage.label(significance > FAINTEST, touching)
+    whole, many = _connected(significance > FAINTEST)
     markers = whole.copy()
     top = max(float(significance.max()), FAINTEST)
     for level in np.geomspace(FAINTEST, top, 40)[1:-1]:
-        parts, n = scipy.ndimage.label(significance > level, touching)
+        parts, n = _connected(significance > level)
         index = np.arange(1, n + 1)
         owners = scipy.ndimage.maximum(markers, parts, index)
         rises = scipy.ndimage.maximum(significance, parts, index) > level + max(PROMINENT, 0.1 * level)
@@ -243,8 +241,14 @@ def _segments(significance: np.ndarray) -> tuple[np.ndarray, int]:
                 for k, part in enumerate(real):
                     markers[parts == part] = owner if k == 0 else (many := many + 1)
     depth = np.log(top / np.clip(significance, FAINTEST, None)) / max(np.log(top / FAINTEST), 1e-6)
-    flooded = scipy.ndimage.watershed_ift((65000 * depth).astype(np.uint16), markers.astype(np.int32), touching)
+    flooded = scipy.ndimage.watershed_ift((65000 * depth).astype(np.uint16), markers, np.ones((3, 3)))
     return np.where(whole > 0, flooded, 0), many
+
+
+def _connected(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """(labels, how many) of the pixels that touch, diagonally too."""
+    labels = np.zeros(mask.shape, np.int32)
+    return labels, int(scipy.ndimage.label(mask, np.ones((3, 3)), output=labels))  # type: ignore[arg-type]
 
 
 def _containing(psf: np.ndarray, share: float) -> float:

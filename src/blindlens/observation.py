@@ -140,9 +140,9 @@ class Observation:
     def centred_on(self, x: float, y: float, size: float | None = None) -> "Observation":
         """The part of the image about a pixel, which becomes its centre to within a quarter of a pixel.
 
-        x, y: column and row as FITS and DS9 count them, the first pixel's centre at (1, 1). size: side in arcsec, filled
-        up with masked pixels where the image ends; by default as far as the nearest border. BlindlensError for a pixel
-        outside the image or a size below three pixels.
+        x, y: column and row as FITS and DS9 count them, the first pixel's centre at (1, 1). size: side in arcsec,
+        filled up with masked pixels where the image ends; by default as far as the nearest border. BlindlensError for a
+        pixel outside the image or a size below three pixels.
         """
         ny, nx = self.shape
         if not (0.5 <= x <= nx + 0.5 and 0.5 <= y <= ny + 0.5):
@@ -212,13 +212,16 @@ class Observation:
         def other(role: str, path: str | Path | None):
             return read_plane(image if path is None else path, role, alone=path is not None)
 
-        scale, notes = pixel_scale_of(science.header, pixel_scale, image)
+        kernel, given = other("psf", psf), other("mask", mask)
         data = _native(science.data, "image")
-        found = other("noise", noise)
+        found = other("noise", noise) if background_rms is None else None
+        notes = tuple(
+            f"of {plane.rivals + 1} images in {path} the first was read as the {role}"
+            for plane, path, role in ((science, image, "image"), (found, noise, "noise"), (kernel, psf, "PSF"))
+            if plane is not None and plane.rivals
+        )
         if background_rms is not None:
             sigma = noise_from_background(data, background_rms, exposure, gain)
-            if found is not None:
-                notes = (*notes, f"the noise is made from the background's rms, not from extension {found.name}")
         elif found is None:
             raise BlindlensError(
                 f"{image} has no noise: give --noise FILE (a map of 1 sigma per pixel), or --background-rms with "
@@ -228,10 +231,10 @@ class Observation:
             kind = KINDS.get(found.name, "sigma")
             sigma = standard_deviation(_native(found.data, "noise map"), kind)
             if kind != "sigma":
-                notes = (*notes, f"extension {found.name} was read as the {kind} of each pixel")
-        kernel, given = other("psf", psf), other("mask", mask)
+                notes += (f"extension {found.name} was read as the {kind} of each pixel",)
         if kernel is None:
             raise BlindlensError(f"{image} has no PSF extension; give --psf FILE")
+        scale, scale_notes = pixel_scale_of(science.header, pixel_scale, image)
         read = Observation(
             image=data,
             noise=sigma,
@@ -240,7 +243,7 @@ class Observation:
             pixel_scale=scale,
             name=Path(image).name.split(".")[0],
             header=science.wcs_cards(),
-            notes=notes,
+            notes=(*scale_notes, *notes),
         )
         strange = remark(read.image, read.noise, read.mask)
         return read if strange is None else replace(read, notes=(*read.notes, strange))

@@ -38,6 +38,9 @@ class RunConfig(Config):
     )
     flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
     lens_light: Literal["none", "mge"] = "none"
+    contaminants: Literal["mask", "keep"] = Field(
+        default="mask", description="neighbours found beyond where the source can be imaged; a mask file overrides it"
+    )
     trim: bool = Field(default=True, description="use the central part of the image only, where the source can be seen")
     bin: int = Field(default=1, ge=1, description="pixels a side averaged into one beforehand")
     supersampling: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
