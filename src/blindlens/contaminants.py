@@ -114,7 +114,7 @@ def find_contaminants(observation: Observation, radius: float = 2.8) -> Contamin
         outline = scipy.ndimage.binary_dilation(labels == label, around)
         beyond = r[place] > radius
         if beyond:
-            outline = outline & (r > radius)
+            outline = np.logical_and(outline, r > radius)
             mask = mask | outline
         one = Contaminant(float(x[place]), float(y[place]), int(outline.sum()), float(significance[place]))
         if beyond:
@@ -177,7 +177,7 @@ def _ellipses(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
     """Elliptical radius (arcsec, of equal area) and angle of each pixel, about the centre of the lens's light."""
     x, y = observation.coordinates()
     # a few thousand pixels tell five numbers
-    some = np.flatnonzero(observation.mask)[:: max(1, observation.n_used // 8000)]
+    some = np.flatnonzero(observation.mask)[:: max(1, observation.n_used // 5000)]
     image, noise, some_x, some_y = (array.ravel()[some] for array in (observation.image, observation.noise, x, y))
     # light as bright as the lens has a model that is never right to the noise: residuals count in per cent of it
     error = np.hypot(noise, 0.05 * np.abs(image))
@@ -198,7 +198,7 @@ def _ellipses(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
     low = [-0.5, -0.5, -0.4, -0.4, -15, -12, np.log(0.3), -1]
     high = [0.5, 0.5, 0.4, 0.4, 10, 4, np.log(6), 1]
     start = [0, 0, 0.01, 0, 0, -1, np.log(2), 0]
-    found = scipy.optimize.least_squares(misfit, start, bounds=(low, high), loss="soft_l1", x_scale=0.1, max_nfev=60)
+    found = scipy.optimize.least_squares(misfit, start, bounds=(low, high), loss="soft_l1", x_scale=0.1, max_nfev=40)
     return elliptical(found.x, x, y)
 
 

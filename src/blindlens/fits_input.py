@@ -51,7 +51,8 @@ def read_plane(path: str | Path, role: str, alone: bool = True) -> Plane | None:
     """The `role` ("image", "noise", "psf", "mask") plane of a FITS file.
 
     An extension of that role's name; else, for an image or where the file was given for this role alone, the first
-    two-dimensional one that is not named after another role, or the only one; else None. Compressed images and .gz files are read too.
+    two-dimensional one that is not named after another role, or the only one; else None. Compressed images and .gz
+    files are read too.
     """
     if not Path(path).is_file():
         raise BlindlensError(f"there is no file {path}")

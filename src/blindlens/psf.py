@@ -1,6 +1,7 @@
 """Point-spread functions as people have them, made into kernels of odd sides and unit sum at detector sampling."""
 
 import numpy as np
+import scipy.interpolate
 import scipy.ndimage
 
 from .errors import BlindlensError
@@ -66,17 +67,22 @@ def detector_psf(psf: np.ndarray, oversampling: int) -> np.ndarray:
         return psf
     if psf.ndim != 2 or min(psf.shape) < oversampling:
         raise BlindlensError(f"a PSF of shape {psf.shape} is smaller than one pixel sampled {oversampling} times finer")
-    return _overlap(psf, 0, oversampling) @ psf @ _overlap(psf, 1, oversampling).T
+    return _binned(_binned(psf, 0, oversampling), 1, oversampling)
 
 
-def _overlap(psf: np.ndarray, axis: int, k: int) -> np.ndarray:
-    """(m, n) share of each of n fine pixels that lies within each of m (odd) pixels k times as wide."""
+def _binned(psf: np.ndarray, axis: int, k: int) -> np.ndarray:
+    """Sums along one axis over an odd number of pixels k times as wide, the middle one centred on the light.
+
+    Borders that cut a fine pixel are interpolated with a cubic spline through the cumulative sum.
+    """
     n = psf.shape[axis]
     centre = _middle(psf, axis)
     half = int(np.ceil((max(centre, n - 1 - centre) + 0.5) / k - 0.5))
-    low = centre + k * (np.arange(-half, half + 1)[:, None] - 0.5)
-    fine = np.arange(n)
-    return np.clip(np.minimum(fine + 0.5, low + k) - np.maximum(fine - 0.5, low), 0, 1)
+    borders = centre + k * (np.arange(-half, half + 2) - 0.5)
+    zero = np.zeros_like(np.take(psf, [0], axis))
+    cumulative = np.concatenate([zero, np.cumsum(psf, axis)], axis)
+    spline = scipy.interpolate.CubicSpline(np.arange(n + 1) - 0.5, cumulative, axis)
+    return np.diff(spline(np.clip(borders, -0.5, n - 0.5)), axis=axis)
 
 
 def _centroid(weight: np.ndarray, axis: int) -> float:
