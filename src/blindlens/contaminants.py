@@ -18,7 +18,10 @@ FAINTEST = 3.0
 BROADENED = (0.0, 2.0)
 """Sources are looked for with the PSF, and with the PSF widened by a Gaussian (sigma in pixels), for galaxies."""
 PROMINENT = 3.0
-"""How far (in signal to noise) two sources that touch must both rise above the saddle between them to count as two."""
+"""How far (in signal to noise) two sources that touch must rise above the saddle between them to count as two.
+
+They must rise to twice its height, too: less are clumps of an arc, of which no part is to be masked.
+"""
 CORE = 0.4
 """Within this many arcsec of the middle, what is left of the lens's own light is no source."""
 
@@ -60,7 +63,7 @@ def protected_radius(lens: LensModel) -> float:
         block, _ = lens.space.block(name)
         return max(abs(block.low), abs(block.high))  # type: ignore[attr-defined]
 
-    return round(high("Rein") + float(np.hypot(high("xs"), high("ys"))) + 0.1, 2)
+    return round(high("Rein") + float(np.hypot(high("xs"), high("ys"))) + 0.1, 1)
 
 
 def without_contaminants(observation: Observation, radius: float = 2.8) -> Observation:
@@ -233,7 +236,7 @@ def _segments(significance: np.ndarray) -> tuple[np.ndarray, int]:
         parts, n = _connected(significance > level)
         index = np.arange(1, n + 1)
         owners = scipy.ndimage.maximum(markers, parts, index)
-        rises = scipy.ndimage.maximum(significance, parts, index) > level + max(PROMINENT, 0.1 * level)
+        rises = scipy.ndimage.maximum(significance, parts, index) > level + max(PROMINENT, level)
         for owner in np.unique(owners[owners > 0]):
             real = index[rises & (owners == owner)]
             if len(real) > 1:
