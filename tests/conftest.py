@@ -82,6 +82,7 @@ def make_posterior(seed=0, draws=100, chains=4, shape=(80, 80), fixed=(), lens_l
     stats = {"chi2_per_pixel": 1 + 0.01 * rng.normal(size=(chains, draws))}
     attrs = {
         "config": {"draws": draws},
+        "priors": {name: prior._asdict() for name, prior in LensModel().space.priors().items()},
         "source_fov": fov,
         "seed": seed,
         "prior": "galaxy-gaussian",

@@ -1,5 +1,6 @@
-"""The command line: exit codes, one sentence per mistake, four files, Ctrl-C."""
+"""The command line: exit codes, one sentence per mistake, the files, Ctrl-C."""
 
+import html
 import json
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def no_prior(monkeypatch):
     monkeypatch.setattr(prior, "load_prior", lambda name: name)
 
 
-def test_infer_writes_four_files(tmp_path, capsys, lens_file, calls, no_prior, posterior):
+def test_infer_writes_its_files(tmp_path, capsys, lens_file, calls, no_prior, posterior):
     out = tmp_path / "out"
     code, err = run(
         capsys, "infer", lens_file, "--out", out, "--config", "fast", "--draws", 7, "--seed", 5, "--source-fov", 2.5
@@ -60,6 +61,7 @@ def test_infer_writes_four_files(tmp_path, capsys, lens_file, calls, no_prior, p
     assert {p.name for p in out.iterdir()} == {
         "posterior.nc",
         "summary.json",
+        "report.html",
         "report.png",
         "corner.png",
         "config.yaml",
@@ -67,12 +69,31 @@ def test_infer_writes_four_files(tmp_path, capsys, lens_file, calls, no_prior, p
     assert Posterior.load(out / "posterior.nc").summary() == posterior.summary()
     summary = json.loads((out / "summary.json").read_text())
     assert summary["parameters"]["Rein"]["mean"] == pytest.approx(1.5, abs=0.01) and summary["warnings"] == []
+    command = Posterior.load(out / "posterior.nc").attrs["command"]
+    assert command == (
+        f"blindlens infer {lens_file} --config fast --source-fov 2.5 --draws 7 --seed 5 --out {out}"
+    ) and command in html.unescape((out / "report.html").read_text())
     (call,) = calls
     config = call["config"]
     assert (config.draws, config.seed, config.source_fov) == (7, 5, 2.5)
     assert config.split_gibbs == RunConfig.load("fast").split_gibbs
     assert RunConfig.load(out / "config.yaml") == config
     assert call["observation"].pixel_scale == pytest.approx(0.08) and call["out"] == out
+
+
+def test_report_makes_the_files_again_from_the_posterior(tmp_path, capsys, posterior):
+    posterior.save(tmp_path / "posterior.nc")
+    code, err = run(capsys, "report", tmp_path)
+    assert code == 0 and "usable" in err
+    names = {"posterior.nc", "summary.json", "report.html", "report.png", "corner.png"}
+    assert {p.name for p in tmp_path.iterdir()} == names
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["verdict"]["state"] == "usable"
+    assert summary["parameters"]["q"]["mean"] == pytest.approx(posterior.mean()["q"])
+    code, err = run(capsys, "report", tmp_path / "nowhere")
+    assert (
+        code == 2 and "there is no file" in err and len(err.splitlines()) == 1 and not (tmp_path / "nowhere").exists()
+    )
 
 
 def test_interrupt_says_how_to_go_on(tmp_path, capsys, lens_file, no_prior, monkeypatch):

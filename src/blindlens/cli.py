@@ -1,6 +1,7 @@
 """The command line. What a user can mend ends in one sentence on stderr and exit code 2, never in a traceback."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from . import __version__, cli_prior
-from .config import CoverageConfig, Method, RunConfig
+from .config import CoverageConfig, LensLightName, Method, RunConfig
 from .devices import prepare_jax
 from .errors import BlindlensError, Interrupted
 from .observation import Observation
@@ -43,7 +44,7 @@ def infer(
     config: str = "default",
     method: Method | None = None,
     source_fov: float | None = None,
-    lens_light: Literal["none", "mge"] | None = None,
+    lens_light: LensLightName | None = None,
     init: str | None = None,
     lens_params: Path | None = None,
     guidance: Literal["mmps", "pigdm", "cla", "dps"] | None = None,
@@ -89,7 +90,8 @@ def infer(
     source_fov
         Side of the source's field in arcsec; by default chosen from the data.
     lens_light
-        Model the lens galaxy's own light as a multi-Gaussian expansion.
+        The lens galaxy's own light: none, mge (a multi-Gaussian expansion), mge2 (two of them), sersic; by default
+        auto: mge2 if the image is brightest at its centre.
     init
         Where to begin: low-rank (a cold start), sersic-adam (a Sersic source), or a file of lens parameters.
     lens_params
@@ -103,6 +105,7 @@ def infer(
     out
         Folder of the results, by default named after the image.
     """
+    command = _command("infer", locals())
     prepare_jax()
     given = {
         "prior": prior,
@@ -136,12 +139,11 @@ def infer(
         gain=gain,
         psf_oversampling=psf_oversampling,
     )
-    lens = LensModel(run.lens.mass, run.lens.ranges)
     if centre is not None or size is not None:
         middle = [(n + 1) / 2 for n in reversed(observation.shape)]
         observation = observation.centred_on(*(centre or middle), size)
     if mask is None and run.contaminants == "mask":
-        observation = without_contaminants(observation, protected_radius(lens))
+        observation = without_contaminants(observation, protected_radius(LensModel(run.lens.mass, run.lens.ranges)))
     out = Path(f"{observation.name}-blindlens") if out is None else out
     write_text(out / "config.yaml", run.to_yaml())
     progress = Progress(Console(stderr=True))
@@ -157,33 +159,63 @@ def infer(
         posterior = run_inference(
             observation,
             prior=load_prior(run.prior),
-            lens=lens,
             config=run,
             out=out,
             progress=progress,
         )
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: what is done is kept in {out}; the same command resumes") from None
+    posterior.tree.attrs["command"] = command
+    posterior.save(out / "posterior.nc")
     write_results(posterior, out, progress)
 
 
-def write_results(posterior: "Posterior", out: Path, progress: Progress) -> None:
-    """summary.json, report.png and corner.png in `out`, each atomically; warnings also to the user."""
-    from .check.residuals import residual_warnings
-    from .report.plots import corner_figure, report_figure
+def _command(name: str, arguments: dict[str, object]) -> str:
+    """The line that calls a command with these arguments, those that are None left out; the first is positional."""
+    (_, first), *options = arguments.items()
+    words = ["blindlens", name, str(first)]
+    for key, value in ((key.replace("_", "-"), value) for key, value in options if value is not None):
+        if isinstance(value, bool):
+            words.append(f"--{key}" if value else f"--no-{key}")
+        else:
+            words += [f"--{key}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
 
-    summary = posterior.summary()
-    summary["warnings"] += residual_warnings(posterior)
+
+def write_results(posterior: "Posterior", out: Path, progress: Progress) -> None:
+    """summary.json, report.html, report.png and corner.png in `out`, each atomically; warnings also to the user."""
+    from .check.verdict import judged
+    from .report.corner_plot import corner_figure
+    from .report.html import page
+    from .report.plots import report_figure
+
+    summary = judged(posterior)
     write_text(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     for name, figure in (
-        ("report.png", report_figure(posterior, summary["warnings"])),
+        ("report.png", report_figure(posterior, summary)),
         ("corner.png", corner_figure(posterior)),
     ):
         with atomic_write(out / name) as temporary:
             figure.savefig(temporary, dpi=150)
+    write_text(out / "report.html", page(posterior, summary, (out / "corner.png").read_bytes()))
     for warning in summary["warnings"]:
         progress.say(f"warning: {warning}")
-    progress.say(f"chi2 per pixel {summary['chi2_per_pixel']:.3f}; results in {out}")
+    progress.say(f"chi2 per pixel {summary['chi2_per_pixel']:.3f}, {summary['verdict']['state']}; results in {out}")
+
+
+@app.command
+def report(out: Path) -> None:
+    """Make report.html, report.png, corner.png and summary.json in OUT again, from its posterior.nc.
+
+    Parameters
+    ----------
+    out
+        Folder of a finished run.
+    """
+    prepare_jax()
+    from .posterior import Posterior
+
+    write_results(Posterior.load(out / "posterior.nc"), out, Progress(Console(stderr=True)))
 
 
 @app.command

@@ -83,7 +83,7 @@ def without_contaminants(observation: Observation, radius: float = 2.8) -> Obser
             notes.append("the brightest neighbour outshines all else: if it is the lens, give --centre X Y")
     notes += [
         f"a source at {one} may not belong to the lens (it lies more than twice as far out as the arcs), but so "
-        "near the middle nothing is masked by itself: give --mask FILE to mask it"
+        "near the middle nothing is masked before the fit: give --mask FILE to mask it"
         for one in found.doubtful
     ]
     mask = observation.mask & ~found.mask

@@ -133,7 +133,7 @@ class Posterior:
         return float(np.mean(residual[self.image("mask") != 0] ** 2))
 
     def summary(self) -> dict[str, Any]:
-        """Plain values for a reader: parameters (mean, sd, q05, q50, q95, r_hat, ess), chi2, times, warnings.
+        """Plain values for a reader: parameters (mean, sd, q05, q16, q50, q84, q95, r_hat, ess), chi2, times, warnings.
 
         Orientations are summarised about their circular mean, so a quantile can leave [0, period). `warnings`: those
         of the run and whether the chains agree.
@@ -196,13 +196,10 @@ def _known(value: float) -> float | None:
 
 
 def _row(draws: np.ndarray) -> dict[str, float | None]:
-    q05, q50, q95 = np.quantile(draws, [0.05, 0.5, 0.95])
     return {
         "mean": float(draws.mean()),
         "sd": float(draws.std()) if np.ptp(draws) else 0.0,
-        "q05": float(q05),
-        "q50": float(q50),
-        "q95": float(q95),
+        **{f"q{level:02d}": float(np.quantile(draws, level / 100)) for level in (5, 16, 50, 84, 95)},
         "r_hat": _known(r_hat(draws)),
         "ess": _known(ess(draws)),
     }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_posterior
 
-from blindlens.check.residuals import neighbour_correlation, normalised_residual, residual_warnings
+from blindlens.check.residuals import neighbour_correlation, normalised_residual, residual_notes, residual_warnings
 
 
 def spoiled(change):
@@ -35,6 +35,15 @@ def test_white_noise_raises_nothing():
 )
 def test_misfits_are_named(change, words):
     assert words in " ".join(residual_warnings(spoiled(change)))
+
+
+def test_resampled_noise_is_noted_and_structure_warned_of():
+    """Noise smoothed by resampling under a map that allows for it; the same pattern under a map that does not."""
+    noise = np.random.default_rng(1).normal(size=(81, 81))
+    smooth = (noise[1:, 1:] + noise[1:, :-1] + noise[:-1, 1:] + noise[:-1, :-1]) / 2
+    drizzled, wrong = (spoiled(lambda m, s, y, size=size: y - size * s * smooth) for size in (0.7, 1.2))
+    assert residual_warnings(drizzled) == [] and "drizzled" in residual_notes(drizzled)[0]
+    assert "neighbouring" in " ".join(residual_warnings(wrong)) and residual_notes(wrong) == []
 
 
 def test_neighbour_correlation_is_calibrated():

@@ -3,7 +3,7 @@
 import equinox as eqx
 import numpy as np
 import pytest
-from conftest import TINY_LENS, Hidden, interrupting
+from conftest import TINY_LENS, TINY_RANGES, Hidden, interrupting
 
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
@@ -75,6 +75,10 @@ def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(tiny_system, 
     fov = whole.lens["source_fov"].values
     assert fov.std() > 0 and abs(fov.mean() - 3.0) < 4 * fov.std()
     assert whole.attrs["source_fov"] == pytest.approx(fov.mean())
+    assert list(whole.attrs["priors"]) == list(whole.lens)
+    field, radius = (whole.attrs["priors"][name] for name in ("source_fov", "Rein"))
+    assert (field["kind"], field["low"]) == ("log-uniform", pytest.approx(0.1 * 14 * 0.4))
+    assert [radius["low"], radius["high"]] == list(TINY_RANGES["Rein"])
     # the same name with other weights is another prior, whose run is not resumed
     other = Hidden(eqx.tree_at(lambda g: g.mean, gaussian, 1.1 * gaussian.mean))
     assert fingerprint(made.observation, other, TINY_LENS, config) != fingerprint(

@@ -1,5 +1,8 @@
 """The evidence, the source given the lens and their gradient against dense linear algebra in double precision."""
 
+from dataclasses import replace
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,6 +41,42 @@ def test_log_evidence_is_the_gaussian_of_the_data(system):
     assert sign == 1
     want = -(b @ np.linalg.solve(V, b) + log_det) / 2
     assert abs(float(evidence.log_evidence(truth)) - want) < 2e-3 * abs(want) ** 0.5
+
+
+def test_the_noise_scale_is_that_of_the_gaussian_of_the_data(system):
+    """p(y | l, s) = N(y; H c, s^2 Sigma), up to a constant: its ratio at two s, from dense matrices."""
+    _, truth, prior, made = system
+    config = RunConfig().replace(flux_scale=1.0, source_fov=3.0, noise_scale="infer")
+    problem = build_problem(made.observation, prior, LensModel(), config, 3.0)
+    evidence = Evidence(problem, prior.basis, prior.mean)
+    assert problem.space.names[-1] == "noise_scale"
+    base = Evidence(eqx.tree_at(lambda p: p.space, problem, LensModel().space), prior.basis, prior.mean)
+    b, H = (np.asarray(t, float) for t in base.problem.system(truth, base.basis, base.x0))
+
+    def dense(s: float) -> float:
+        V = H @ H.T + s**2 * np.eye(b.size)
+        return -(b @ np.linalg.solve(V, b) + np.linalg.slogdet(V)[1]) / 2
+
+    etas = [jnp.append(truth, eta) for eta in (-0.6, 0.9)]
+    scales = [float(problem.params(eta)["noise_scale"]) for eta in etas]
+    got, want = np.diff([float(evidence.log_evidence(eta)) for eta in etas]), np.diff([dense(s) for s in scales])
+    assert scales[1] / scales[0] > 2 and abs(got - want) < 0.05
+    flat = np.diff([float(evidence.log_evidence(eta) + problem.log_det(problem.params(eta))) for eta in etas])
+    assert abs(flat - want) > 50  # control: without the determinant
+    assert float(problem.chi2(etas[0], evidence.x0, jnp.zeros(0))) == pytest.approx(
+        (scales[1] / scales[0]) ** 2 * float(problem.chi2(etas[1], evidence.x0, jnp.zeros(0))), rel=1e-4
+    )
+
+
+def test_a_noise_map_too_small_is_found_out(system):
+    """An image whose noise is 1.5 times what its map says: the scale's mode is there, and not at 1."""
+    _, truth, prior, made = system
+    told = replace(made.observation, noise=made.observation.noise / 1.5)
+    config = RunConfig().replace(flux_scale=1.0, source_fov=3.0, noise_scale="infer")
+    problem = build_problem(told, prior, LensModel(), config, 3.0)
+    evidence = Evidence(problem, prior.basis, prior.mean)
+    end = jax.jit(lambda e: climb(evidence, e, 15))(jnp.append(truth, 0.0))
+    assert abs(np.log(float(problem.params(end)["noise_scale"]) / 1.5)) < 3 * np.sqrt(1 / (2 * told.n_used)) + 0.05
 
 
 def test_system_is_linear_in_the_source(system):

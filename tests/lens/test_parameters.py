@@ -135,6 +135,21 @@ def test_values_outside_the_prior_are_refused_by_name(space):
         LogUniform("s", 0.0, 1.0)
 
 
+def test_priors_in_plain_values_are_where_the_draws_lie(space):
+    priors, draws = space.priors(), space.sample(jax.random.key(6), (4000,))
+    assert list(priors) == list(space.names)
+    for name, prior in priors.items():
+        scale = jnp.log if prior.kind == "log-uniform" else jnp.asarray
+        low, high, least, most = (
+            float(scale(v)) for v in (prior.low, prior.high, draws[name].min(), draws[name].max())
+        )
+        assert -1e-6 < (least - low) / (high - low) < 0.005 and -1e-6 < (high - most) / (high - low) < 0.005, name
+    assert priors["q"].natural == "high" and priors["a_3"].natural == "low" and priors["Rein"].natural == ""
+    assert priors["phi_3"].kind == "angle" and priors["Rein"].unit == "arcsec" and priors["phi"].unit == "rad"
+    (prior,) = LogUniform("s", 0.1, 10.0).priors()
+    assert (prior.kind, *map(pytest.approx, (0.1, 10.0))) == prior[:3]
+
+
 def test_the_edges_of_the_prior_map_to_finite_coordinates(space):
     for end in (0, 1):
         params = {b.names[0]: jnp.array((b.low, b.high)[end]) for b in space.blocks}

@@ -6,7 +6,8 @@ import xarray as xr
 from conftest import TRUTH, blob, make_posterior
 from matplotlib import pyplot
 
-from blindlens.report.plots import corner_figure, lens_lines, mass_components, report_figure, sources_in_one_frame
+from blindlens.report.corner_plot import corner_figure
+from blindlens.report.plots import lens_lines, mass_components, report_figure, sources_in_one_frame
 from blindlens.report.words import symbol, value_with_error
 
 

@@ -5,7 +5,7 @@ from .baselines import BirdConfig, BlindDPSConfig, FastEMConfig
 from .coverage import CoverageConfig, SystemsConfig
 from .joint import EvidenceConfig, RenoiseConfig, SplitGibbsConfig
 from .paper import GibbsDDRMConfig, GuidanceConfig, RefineConfig, SourceConfig
-from .run import LensConfig, Method, RunConfig, presets
+from .run import LensConfig, LensLightName, Method, RunConfig, presets
 from .start import InitialiseConfig, SersicConfig
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "GuidanceConfig",
     "InitialiseConfig",
     "LensConfig",
+    "LensLightName",
     "Method",
     "RefineConfig",
     "RenoiseConfig",

@@ -44,6 +44,7 @@ class CoverageConfig(Config):
         run = self.run
         if run.source_fov is not None or run.flux_scale not in ("infer", 1.0):
             raise ValueError("run: the study knows the source's field and brightness; leave source_fov, flux_scale out")
-        if run.lens_params is not None or run.lens_light != "none" or run.bin > 1 or run.initialise.file is not None:
+        light = run.lens_light not in ("auto", "none")
+        if run.lens_params is not None or light or run.bin > 1 or run.initialise.file is not None:
             raise ValueError("run: go without lens_params, lens_light, bin and a file to start from")
         return self

@@ -14,11 +14,39 @@ from .start import InitialiseConfig
 Method = Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"]
 
 
+LensLightName = Literal["auto", "none", "mge", "mge2", "sersic"]
+
+
+WIDE = {
+    "q": (0.35, 1.0),
+    "Rein": (0.4, 3.0),
+    "t": (0.5, 1.5),
+    "gamma": (-0.25, 0.25),
+    "a": (0.0, 0.06),
+    "xs": (-0.7, 0.7),
+    "ys": (-0.7, 0.7),
+}
+"""Prior ranges for real galaxies: those of SLACS, with room."""
+
+
 class LensConfig(Stage):
-    """The mass model: its components, and prior ranges that differ from the defaults, {name: [low, high]}."""
+    """The mass model: its components, the set of prior ranges, and those that differ from it, {name: [low, high]}."""
 
     mass: tuple[str, ...] = ("epl", "shear", "multipole3")
+    priors: Literal["auto", "paper", "wide"] = Field(
+        default="auto",
+        description="paper: the ranges of a simulated system; wide: of real galaxies; auto: wide with lens light",
+    )
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+
+    def prior_ranges(self, priors: str) -> dict[str, tuple[float, float]]:
+        """The ranges that differ from the paper's with that set of priors; `ranges` has the last word."""
+        wide = {} if priors != "wide" else {name: WIDE[name] for name in ("q", "Rein", "xs", "ys")}
+        if priors == "wide":
+            wide |= {"t": WIDE["t"]} if "epl" in self.mass else {}
+            wide |= {name: WIDE["gamma"] for name in ("gamma_1", "gamma_2") if "shear" in self.mass}
+            wide |= {f"a_{part[9:]}": WIDE["a"] for part in self.mass if part.startswith("multipole")}
+        return wide | self.ranges
 
 
 class RunConfig(Config):
@@ -37,15 +65,22 @@ class RunConfig(Config):
         default=None, gt=0, description="source field in arcsec; null: chosen from the data"
     )
     flux_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = "infer"
-    lens_light: Literal["none", "mge"] = "none"
+    lens_light: LensLightName = Field(
+        default="auto",
+        description="of the lens galaxy: none; mge, a multi-Gaussian expansion; mge2, two of them round one centre; "
+        "sersic; auto: mge2 if the image is brightest at its centre",
+    )
     contaminants: Literal["mask", "keep"] = Field(
-        default="mask", description="neighbours found beyond where the source can be imaged; a mask file overrides it"
+        default="mask", description="light on the sky that is neither the lens's nor the source's"
+    )
+    noise_scale: Annotated[float, Field(gt=0)] | Literal["infer"] = Field(
+        default=1.0, description="factor on the noise map; infer: a parameter, log-uniform from 0.3 to 3"
     )
     trim: bool = Field(default=True, description="use the central part of the image only, where the source can be seen")
     bin: int = Field(default=1, ge=1, description="pixels a side averaged into one beforehand")
     supersampling: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto",
-        description="rays per image pixel and side; auto: a source pixel apart at most, up to 4",
+        description="rays per image pixel and side; auto: a source pixel apart, 2 to 4 at most by signal-to-noise",
     )
     interpolation: Literal["bilinear", "cubic"] = Field(default="cubic", description="of the source between its pixels")
     surrogate: str = Field(default="galaxy-gaussian", description="Gaussian for the cold start, if the prior is none")
@@ -70,7 +105,10 @@ class RunConfig(Config):
             raise ValueError(f"with lens_params the source alone is drawn; leave method {self.method} out")
         if known and self.initialise.method != "low-rank":
             raise ValueError("with lens_params there is no lens to look for; leave initialise.method (--init) out")
-        if (known or self.method not in ("joint", "renoise", "evidence")) and self.lens_light != "none":
+        elsewhere = known or self.method not in ("joint", "renoise", "evidence")
+        if elsewhere and self.noise_scale == "infer":
+            raise ValueError("only method joint infers noise_scale; give a number")
+        if elsewhere and self.lens_light not in ("auto", "none"):
             what = "a known lens" if known else self.method
             raise ValueError(f"{what} goes without lens light; give lens_light: none, or method: joint")
         return self

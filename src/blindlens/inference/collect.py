@@ -79,6 +79,7 @@ def finished(
         "config": config.model_dump(mode="json"),
         "source_fov": float(params["source_fov"].mean()) if "source_fov" in params else fov,
         "mass": list(problem.operator.lens.mass),
+        "priors": {name: prior._asdict() for name, prior in problem.space.priors().items()},
         "fingerprint": store.mark,
         "warnings": [],
         "times": progress.times,

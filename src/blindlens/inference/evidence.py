@@ -26,7 +26,8 @@ class Evidence(eqx.Module):
 
     def log_evidence(self, eta: Array) -> Array:
         """log p(y | l) without the constant -N/2 log(2 pi); eta: (d,)."""
-        return condition(*self.problem.system(eta, self.basis, self.x0))[0]
+        p = self.problem.params(eta)
+        return condition(*self.problem.system_at(p, self.basis, self.x0))[0] - self.problem.log_det(p)
 
     def log_posterior(self, eta: Array) -> Array:
         """log p(y | l) + log N(eta; 0, I), unnormalised."""

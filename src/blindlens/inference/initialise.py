@@ -24,9 +24,11 @@ from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
 from .evidence import Evidence, Informed, Mode, climb, informed, laplace, scatter, sources
-from .given import complete, read_sets
+from .foreign import without_foreign
+from .given import complete, coordinates, read_sets
 from .parallel import spread
 from .problem import Problem, build_problem
+from .scales import ImageScales, image_scales
 from .sersic import SersicFit, sersic_ends, sersic_fit
 
 ANY = 1e30
@@ -39,9 +41,13 @@ def inflated(evidence: Evidence, factor: Array | float) -> Evidence:
 
 
 @eqx.filter_jit
-def rank_draws(key: Array, evidence: Evidence, draws: int, noise: float) -> tuple[Array, Array]:
-    """Prior draws eta (draws, d) and their log posterior with inflated noise."""
-    eta = jax.random.normal(key, (draws, evidence.problem.space.size))
+def rank_draws(
+    key: Array, evidence: Evidence, guess: tuple[Array, Array], draws: int, noise: float
+) -> tuple[Array, Array]:
+    """Prior draws eta (draws, d) and their log posterior with inflated noise; guess: coordinates (d,) and where they
+    take the place of draws.
+    """
+    eta = jnp.where(guess[1], guess[0], jax.random.normal(key, (draws, evidence.problem.space.size)))
     hot = inflated(evidence, noise)
     return eta, spread(lambda hot, eta: hot.log_evidence(eta), hot, eta, batch_size=8)
 
@@ -108,9 +114,14 @@ def distinct(eta: np.ndarray, values: np.ndarray, factors: np.ndarray | None, ke
     return np.array(chosen)
 
 
-def low_rank_search(key: Array, coarse: Evidence, stage: InitialiseConfig, report: Callable[[], None]) -> np.ndarray:
-    """Distinct ends, eta (K, d), of the climb from the best of the prior's draws. `report` hears of 2 parts."""
-    eta, values = rank_draws(key, coarse, stage.draws, stage.noise)
+def low_rank_search(
+    key: Array, coarse: Evidence, guess: dict[str, float], stage: InitialiseConfig, report: Callable[[], None]
+) -> np.ndarray:
+    """Distinct ends, eta (K, d), of the climb from the best of the prior's draws. guess: parameters of which something
+    is known beforehand. `report` hears of 2 parts.
+    """
+    known = tuple(jnp.asarray(part) for part in coordinates(coarse.problem.space, guess))
+    eta, values = rank_draws(key, coarse, known, stage.draws, stage.noise)
     best = jnp.argsort(-jnp.where(jnp.isfinite(values), values, -jnp.inf))[: stage.starts]
     report()
     eta, values = jax.tree.map(np.asarray, anneal(coarse, eta[best], stage.steps, stage.noise, stage.rate))
@@ -135,10 +146,17 @@ def sersic_search(
 
 
 def given_starts(
-    key: Array, coarse: Evidence, path: Path, stage: InitialiseConfig, report: Callable[[], None]
+    key: Array,
+    coarse: Evidence,
+    path: Path,
+    guess: dict[str, float],
+    stage: InitialiseConfig,
+    report: Callable[[], None],
 ) -> np.ndarray:
-    """The best distinct parameter sets of a file, eta (K, d). `report` hears of 2 parts."""
-    sets = read_sets(path)
+    """The best distinct parameter sets of a file, eta (K, d); guess: of what they may leave out. `report` hears of 2
+    parts.
+    """
+    sets = [guess | one for one in read_sets(path)]
     report()
     try:
         eta, values = complete(key, coarse, sets, stage.draws)
@@ -156,13 +174,14 @@ def laplace_log_weights(modes: Mode) -> Array:
 
 class Start(NamedTuple):
     """modes: stacked, best first. fov: arcsec. shape: (ny, nx), the part of the image that sees the source. informed:
-    the source's directions that the data constrain at the modes.
+    the source's directions that the data constrain at the modes. observation: the whole, with what is foreign masked.
     """
 
     modes: Mode
     fov: float
     shape: tuple[int, int]
     informed: Informed
+    observation: Observation
 
 
 def beginnings(keys: Array, full: Evidence, start: Start) -> tuple[Array, Array, Array]:
@@ -210,6 +229,11 @@ def translates(problem: Problem, modes: Array, reach: int = 1) -> tuple[Array, A
     return jnp.array(which), jnp.stack(eta)
 
 
+def widened(eta: Array, size: int) -> Array:
+    """eta (K, d) with the prior's median, 0, for what a larger space has beyond: the noise's scale."""
+    return jnp.pad(eta, ((0, 0), (0, size - eta.shape[1])))
+
+
 def initialise(
     key: Array,
     observation: Observation,
@@ -217,44 +241,56 @@ def initialise(
     lens: LensModel,
     config: RunConfig,
     progress: Progress,
+    scales: ImageScales | None = None,
 ) -> Start:
     """The modes, the source's field of view, and the part of the image that matters.
 
-    `config.initialise.method` says how modes are looked for; all else is common. Raises BlindlensError for a file that
-    cannot be used.
+    `config.initialise.method` says how modes are looked for; all else is common. scales: of the observation. Raises
+    BlindlensError for a file that cannot be used.
     """
     stage = config.initialise
     k = max(1, round(max(observation.shape) / stage.pixels))
     if k % 2 == 0 and any(n % 2 for n in observation.shape):
         k += 1
     binned = observation.binned(k) if k > 1 else observation
+    scales = scales or image_scales(observation, config)
+    guess = {} if scales.light is None else scales.light.shape
 
     def evidence(of: Observation, basis: Array, fov: float | None, search: bool = True) -> Evidence:
         # the search does without a smooth source: bilinear interpolation takes 4 pixels instead of 16
-        how = config.replace(interpolation="bilinear") if search else config
-        return Evidence(build_problem(of, prior, lens, how, fov, observation), basis, prior.mean)
+        # with the noise inflated, its scale would undo that
+        how = config.replace(interpolation="bilinear", **given_noise) if search else config
+        return Evidence(build_problem(of, prior, lens, how, fov, scales), basis, prior.mean)
 
     def polished(full: Evidence, eta: Array, keep: int, within: float) -> Mode:
         modes = polish(full, eta, stage.polish_steps)
         kept = distinct(modes.eta, modes.log_posterior, modes.factor, keep, within)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[kept]), modes)
 
-    fov = config.source_fov
+    fov, given_noise = config.source_fov, {"noise_scale": 1.0} if config.noise_scale == "infer" else {}
     middle_rank = 4 * stage.rank
     with progress.stage("initialise", 5) as bar:
         coarse = evidence(binned, prior.basis[:, : stage.rank], fov)
         match stage.method:
             case "low-rank":
-                starts = low_rank_search(key, coarse, stage, bar.advance)
+                starts = low_rank_search(key, coarse, guess, stage, bar.advance)
             case "sersic-adam":
-                sampled = config.replace(supersampling=stage.sersic.rays)
-                problem = build_problem(binned, prior, lens, sampled, fov, observation)
+                sampled = config.replace(supersampling=stage.sersic.rays, **given_noise)
+                problem = build_problem(binned, prior, lens, sampled, fov, scales)
                 fit = sersic_fit(problem, lens, stage.sersic)
                 starts = sersic_search(key, coarse, fit, stage, bar.advance)
             case path:
-                starts = given_starts(key, coarse, path, stage, bar.advance)
+                starts = given_starts(key, coarse, path, guess, stage, bar.advance)
         middle = evidence(binned, prior.basis[:, :middle_rank], fov)
         modes = polished(middle, jnp.asarray(starts), stage.keep, stage.within * 4)
+        if config.contaminants == "mask":
+            # with all of the prior's freedom, so that what is left over is no fault of the low rank
+            cleaned = without_foreign(observation, binned, evidence(binned, prior.basis, fov), modes.eta[0])
+            if cleaned is not observation:
+                observation = cleaned
+                binned = observation.binned(k) if k > 1 else observation
+                middle = evidence(binned, prior.basis[:, :middle_rank], fov)
+                modes = polished(middle, jnp.asarray(starts), stage.keep, stage.within * 4)
         bar.advance()
         eta = modes.eta
         if fov is None:
@@ -270,7 +306,8 @@ def initialise(
         part = observation.cropped(shape)
         bar.advance()
         full = evidence(part, prior.basis, fov, search=False)
+        eta = widened(eta, full.problem.space.size)
         directions = informed(full, eta, stage.tail, stage.most_rank)
         modes = polished(evidence(part, directions.basis, fov, search=False), eta, stage.keep, stage.within)
         bar.advance()
-    return Start(modes, fov, shape, directions)
+    return Start(modes, fov, shape, directions, observation)

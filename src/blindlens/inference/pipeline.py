@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from .collect import finished
 from .evidence import Evidence, Informed, Mode
 from .initialise import Start, initialise
 from .problem import build_problem
+from .scales import image_scales, settled
 from .stages import Store, fingerprint
 
 
@@ -55,12 +57,15 @@ def infer(
 
     Raises BlindlensError when the data cannot be used or no start has a finite posterior.
     """
-    config = config or RunConfig()
+    progress = progress or Progress()
+    config, notes = settled(config or RunConfig(), observation)
+    for note in notes:
+        progress.say(f"note: {note}")
+    observation = replace(observation, notes=(*observation.notes, *notes))
     observation = observation.binned(config.bin) if config.bin > 1 else observation
     prior = prior or config.prior
     prior = load_prior(prior) if isinstance(prior, str) else prior
     lens = lens or LensModel(config.lens.mass, config.lens.ranges)
-    progress = progress or Progress()
     if config.lens_params is not None:
         return _infer_source(observation, prior, lens, config, out, progress)
     run = begin(observation, prior, lens, config, out, progress)
@@ -78,7 +83,7 @@ def _infer_source(
         known = nonblind.known_lens(start_key, observation, gaussian, lens, config)
         bar.advance()
     part = observation.cropped(known.shape)
-    problem = build_problem(part, prior, lens, config, known.fov, observation)
+    problem = build_problem(part, prior, lens, config, known.fov, image_scales(observation, config))
     size = (config.chains, config.draws)
     draws = nonblind.sample(sample_key, problem, prior, known.eta, *size, config.source, store, progress)
     return finished(part, prior, problem, config, known.fov, draws, store, progress)
@@ -92,17 +97,19 @@ def begin(
     gaussian = surrogate(prior, config)
     store = Store(out, fingerprint(observation, prior, lens, config))
     start_key, sample_key = jax.random.split(jax.random.key(config.seed))
-    start = read_start(store, progress)
+    scales, start = image_scales(observation, config), read_start(store, observation, progress)
     if start is None:
-        start = initialise(start_key, observation, gaussian, lens, config, progress)
+        start = initialise(start_key, observation, gaussian, lens, config, progress, scales)
         write_start(store, start, progress)
+    for note in start.observation.notes[len(observation.notes) :]:
+        progress.say(f"note: {note}")
     if not np.isfinite(start.modes.log_posterior).any():
         raise BlindlensError("no start explains the image at all; check the noise map, the PSF and the pixel scale")
-    part = observation.cropped(start.shape)
-    problem = build_problem(part, prior, lens, config, start.fov, observation)
+    part = start.observation.cropped(start.shape)
+    problem = build_problem(part, prior, lens, config, start.fov, scales)
     full = Evidence(problem, start.informed.basis, gaussian.mean)
     if renoised(prior, config) and not config.source_fov:
-        problem = problem.with_free_field(observation)
+        problem = problem.with_free_field(scales)
     return Begun(part, prior, gaussian, config, renoise_run.System(sample_key, full, problem, start), store, progress)
 
 
@@ -172,16 +179,20 @@ def surrogate(prior: Denoiser, config: RunConfig) -> GaussianPrior:
 
 def write_start(store: Store, start: Start, progress: Progress) -> None:
     arrays = {**start.modes._asdict(), "basis": start.informed.basis, "dual": start.informed.dual}
+    arrays["mask"] = start.observation.mask
     plain = {"fov": start.fov, "shape": start.shape, "tail": start.informed.tail, "seconds": progress.times}
+    plain["notes"] = start.observation.notes
     store.write("start", arrays, **plain)
 
 
-def read_start(store: Store, progress: Progress) -> Start | None:
+def read_start(store: Store, observation: Observation, progress: Progress) -> Start | None:
     kept = store.read("start")
     if kept is None:
         return None
-    arrays, header = {name: jnp.asarray(value) for name, value in kept[0].items()}, kept[1]
+    mask = np.asarray(kept[0]["mask"], bool)
+    arrays, header = {name: jnp.asarray(value) for name, value in kept[0].items() if name != "mask"}, kept[1]
     progress.times.update(header["seconds"])
     modes = Mode(**{name: arrays[name] for name in Mode._fields})
+    masked = replace(observation, mask=mask, notes=tuple(header["notes"]))
     directions = Informed(arrays["basis"], arrays["dual"], header["tail"])
-    return Start(modes, header["fov"], tuple(header["shape"]), directions)
+    return Start(modes, header["fov"], tuple(header["shape"]), directions, masked)

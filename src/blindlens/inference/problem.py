@@ -5,11 +5,11 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from ..config import RunConfig
 from ..errors import BlindlensError
+from ..lens.lens_light import LensLight, SersicLight
 from ..lens.mass import LensModel
 from ..lens.mge import MultiGaussian
 from ..lens.operator import LensOperator
@@ -17,27 +17,40 @@ from ..lens.parameters import LogUniform, ParameterSpace, Uniform
 from ..linear import LinearOperator, Scaled
 from ..observation import Observation
 from ..prior import Denoiser
+from .scales import ImageScales, image_scales
+
+NOISE_SCALE = (0.3, 3.0)
+"""Prior range, log-uniform, of the factor on the noise map where it is inferred."""
 
 
 class Problem(eqx.Module):
     """y = f A_l (C x + M) + G_l a + noise, divided by the noise's standard deviation; masked pixels weigh zero.
 
     y, weight: (ny, nx), weight = 1/noise or 0. space: the sampled parameters; `flux_scale` (f, 1 when absent),
-    `source_fov` and the lens light's shape are parameters beside the lens's own. scale, offset: C, M of the prior.
-    eta: (d,) normal coordinates of the parameters, prior N(0, I). a ~ N(0, I) in units of the light's `amplitude`.
+    `source_fov`, the lens light's shape and `noise_scale` (s, 1 when absent: the noise is s times the map) are
+    parameters beside the lens's own. scale, offset: C, M of the prior. eta: (d,) normal coordinates of the parameters,
+    prior N(0, I). a ~ N(0, I) in units of the light's `amplitude`.
     """
 
     operator: LensOperator
     y: Array
     weight: Array
     space: ParameterSpace
-    light: MultiGaussian | None
+    light: LensLight | None
     scale: float = eqx.field(static=True)
     offset: float = eqx.field(static=True)
 
     def params(self, eta: Array) -> dict[str, Array]:
         """Parameters in their own units."""
         return self.space.from_normal(eta)
+
+    def whitening(self, p: dict[str, Array]) -> Array:
+        """1 / (s noise), zero at masked pixels, (ny, nx)."""
+        return self.weight / p["noise_scale"] if "noise_scale" in p else self.weight
+
+    def log_det(self, p: dict[str, Array]) -> Array | float:
+        """log of the noise's scale over all used pixels: what p(y | l) loses by a larger noise."""
+        return jnp.sum(self.weight > 0) * jnp.log(p["noise_scale"]) if "noise_scale" in p else 0.0
 
     def light_images(self, p: dict[str, Array]) -> Array:
         """G: (k, ny, nx), blurred lens light per unit amplitude; k = 0 without lens light."""
@@ -57,14 +70,15 @@ class Problem(eqx.Module):
         """`system` for parameters in their own units."""
         # f and the noise are applied to what comes out of the operator, on the way: the sources stay constant, since
         # differentiating the gathers in them would cost ten times more
-        weight = p.get("flux_scale", 1.0) * self.weight
+        noise = self.whitening(p)
+        weight = p.get("flux_scale", 1.0) * noise
         whitened = eqx.tree_at(lambda A: A.mask, self.operator(p), weight, is_leaf=lambda leaf: leaf is None)
         pedestal = self.scale * x0.reshape(-1, 1) + self.offset
         columns = whitened.images(jnp.concatenate([self.scale * basis, pedestal], 1))
         columns = columns.reshape(-1, basis.shape[1] + 1)
-        b, H = (self.weight * self.y).ravel() - columns[:, -1], columns[:, :-1]
+        b, H = (noise * self.y).ravel() - columns[:, -1], columns[:, :-1]
         if self.light is not None:
-            light = self.light_images(p) * self.weight
+            light = self.light_images(p) * noise
             H = jnp.concatenate([H, light.reshape(len(light), -1).T], 1)
         return b, H
 
@@ -79,7 +93,8 @@ class Problem(eqx.Module):
 
     def residual(self, eta: Array, x: Array, a: Array) -> Array:
         """(y - model) / noise, (ny, nx), zero at masked pixels."""
-        return self.weight * (self.y - self.source_image(eta, x) - self.light_image(eta, a))
+        model = self.source_image(eta, x) + self.light_image(eta, a)
+        return self.whitening(self.params(eta)) * (self.y - model)
 
     def chi2(self, eta: Array, x: Array, a: Array) -> Array:
         """Chi square per used pixel."""
@@ -101,20 +116,20 @@ class Problem(eqx.Module):
             eta = eta.at[start].set(block.to_normal(jnp.clip(moved, block.low, block.high))[0])
         return eta, inside
 
-    def with_free_field(self, reference: Observation) -> "Problem":
+    def with_free_field(self, scales: ImageScales) -> "Problem":
         """The same with `source_fov` as a last parameter; rays stay as dense as for the operator's own field."""
-        space = self.space + field_space(reference)
+        space = self.space + field_space(scales)
         return Problem(self.operator, self.y, self.weight, space, self.light, self.scale, self.offset)
 
     def linear(self, p: dict[str, Array]) -> LinearOperator:
         """A~_l: x -> f C Sigma^-1/2 A_l x for one image in model units; p: parameters in their own units."""
-        return Scaled(self.scale * p.get("flux_scale", 1.0) * self.weight, self.operator(p))
+        return Scaled(self.scale * p.get("flux_scale", 1.0) * self.whitening(p), self.operator(p))
 
     def measurement(self, p: dict[str, Array]) -> tuple[LinearOperator, Array]:
         """A~_l and y~ with y~ = A~_l x + N(0, I), without lens light: all that guidance sees of a lens."""
         A = self.linear(p)
         pedestal = A.mv(jnp.full(A.in_shape, self.offset / self.scale, self.y.dtype))
-        return A, self.weight * self.y - pedestal
+        return A, self.whitening(p) * self.y - pedestal
 
 
 def build_problem(
@@ -123,35 +138,34 @@ def build_problem(
     lens: LensModel,
     config: RunConfig,
     fov: float | None,
-    reference: Observation | None = None,
+    scales: ImageScales | None = None,
 ) -> Problem:
     """The whitened problem; fov None makes `source_fov` a parameter, log-uniform over what the image can hold.
 
-    reference: the image that sets the priors of flux, field of view and lens light, by default the observation itself;
-    binned and cropped versions of one image must share it, or their normal coordinates mean different things.
+    scales: what sets the priors of flux, field of view and lens light, by default the observation itself; binned and
+    cropped versions of one image must share them, or their normal coordinates mean different things.
     """
-    reference = reference or observation
-    image, field = reference.image, min(reference.shape) * reference.pixel_scale
+    scales = scales or image_scales(observation, config)
     space = lens.space
     if config.flux_scale == "infer":
-        peak = float(np.quantile(image[reference.mask], 0.995))
-        if not peak > 0:
+        if not scales.arcs > 0:
             raise BlindlensError("the image has no positive flux to scale the prior by; check that it holds the lens")
-        guess = peak / (prior.scale * 0.5 + prior.offset)
+        guess = scales.arcs / (prior.scale * 0.5 + prior.offset)
         space = space + ParameterSpace((LogUniform("flux_scale", guess / 30, guess * 30),))
     if fov is None:
-        space = space + field_space(reference)
-    light = None
-    if config.lens_light == "mge":
-        light = MultiGaussian.spanning(0.4 * reference.pixel_scale, 0.5 * field, 20, 2 * abs(float(image.max())))
+        space = space + field_space(scales)
+    light = lens_light(config, scales)
+    if light is not None:
         space = space + light.space()
-    supersampling, core = rays(config, observation.pixel_scale, fov and fov / prior.n)
+    if config.noise_scale == "infer":
+        space = space + ParameterSpace((LogUniform("noise_scale", *NOISE_SCALE),))
+    supersampling, core = rays(config, observation.pixel_scale, fov and fov / prior.n, scales.signal_to_noise)
     operator = LensOperator(
         lens,
         observation.shape,
         observation.pixel_scale,
         prior.n,
-        fov or field,
+        fov or scales.field,
         observation.psf,
         None,
         supersampling,
@@ -159,34 +173,52 @@ def build_problem(
         core=core,
     )
     f32 = jnp.float32
-    weight = jnp.asarray(observation.mask / observation.noise, f32)
-    if light is not None:
-        typical = {"x_light": 0.0, "y_light": 0.0, "q_light": 0.8, "phi_light": 0.0}
-        light = light.mixed(typical, operator.rays[0].x, operator.rays[0].y, weight)
+    known = 1.0 if config.noise_scale == "infer" else config.noise_scale
+    weight = jnp.asarray(observation.mask / (known * observation.noise), f32)
+    if isinstance(light, MultiGaussian):
+        light = light.mixed(operator.rays[0].x, operator.rays[0].y, weight)
     scale = 1.0 if config.flux_scale == "infer" else float(config.flux_scale)
     return Problem(
         operator, jnp.asarray(observation.image, f32), weight, space, light, prior.scale * scale, prior.offset * scale
     )
 
 
-def field_space(reference: Observation) -> ParameterSpace:
-    """`source_fov`, log-uniform over what the image can hold."""
-    field = min(reference.shape) * reference.pixel_scale
-    return ParameterSpace((LogUniform("source_fov", 0.1 * field, 0.8 * field, "arcsec"),))
+def lens_light(config: RunConfig, scales: ImageScales) -> LensLight | None:
+    """The model of the lens galaxy's light that is configured; its widths and brightness are those of the image."""
+    outer = 0.5 * scales.field
+    match config.lens_light:
+        case "mge" | "mge2":
+            count, sets = (20, 1) if config.lens_light == "mge" else (14, 2)
+            return MultiGaussian.spanning(0.4 * scales.pixel_scale, outer, count, 2 * scales.peak, sets)
+        case "sersic":
+            return SersicLight(jnp.asarray(scales.peak, float), scales.pixel_scale, outer)
+    return None
 
 
-def rays(config: RunConfig, pixel_scale: float, source_pixel: float | None) -> tuple[int, int | None]:
+def field_space(scales: ImageScales) -> ParameterSpace:
+    """`source_fov`, log-uniform over what the image can hold; with lens light over less, as cutouts leave room for it,
+    and a field as large as the image would have the source model the light of the lens.
+    """
+    low, high = (0.1, 0.8) if scales.light is None else (0.05, 0.5)
+    return ParameterSpace((LogUniform("source_fov", low * scales.field, high * scales.field, "arcsec"),))
+
+
+def rays(
+    config: RunConfig, pixel_scale: float, source_pixel: float | None, signal_to_noise: float = math.inf
+) -> tuple[int, int | None]:
     """Rays per image pixel and side, everywhere and next to the lens's centre: as configured, or by source pixels.
 
-    By themselves they lie no further apart than source pixels (4 at most), next to the centre than a quarter of one (8
-    at most); docs/ripple.md has the reasons. 2 while the source's pixel, in arcsec, is not known.
+    By themselves they lie no further apart than source pixels, or as far as the arcs' signal-to-noise allows (2 a pixel
+    below 15, 3 below 50, 4 at most); next to the centre than a quarter of a source pixel (8 at most); docs/ripple.md
+    has the reasons. 2 while the source's pixel, in arcsec, is not known.
     """
     if config.supersampling != "auto":
         return config.supersampling, None
     if source_pixel is None:
         return 2, None
     wanted = pixel_scale / source_pixel - 1e-6
-    return min(4, max(1, math.ceil(wanted))), min(8, max(1, math.ceil(4 * wanted)))
+    enough = 2 if signal_to_noise < 15 else 3 if signal_to_noise < 50 else 4
+    return min(enough, max(1, math.ceil(wanted))), min(8, max(1, math.ceil(4 * wanted)))
 
 
 def condition(b: Array, H: Array) -> tuple[Array, Array, Array]:

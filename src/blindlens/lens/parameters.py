@@ -6,6 +6,7 @@ angles live in a plane with their amplitude, so that 0 and the full period are t
 
 import abc
 import math
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -39,6 +40,20 @@ def _open(u: Array) -> Array:
     return jnp.clip(u, float(info.tiny), 1 - float(info.epsneg))
 
 
+class Prior(NamedTuple):
+    """The prior of one parameter on [low, high], in plain values.
+
+    kind: uniform, log-uniform, or angle, which has no ends. natural: the end ("low" or "high") that is no choice of
+    range but where the amplitude's angle loses its meaning, such as q = 1.
+    """
+
+    kind: str
+    low: float
+    high: float
+    unit: str
+    natural: str = ""
+
+
 class Block(eqx.Module):
     """One or two parameters that share `size` normal coordinates."""
 
@@ -53,6 +68,10 @@ class Block(eqx.Module):
     @abc.abstractmethod
     def to_normal(self, *values: Array) -> Array:
         """The inverse: (..., size). Raises BlindlensError for concrete values outside the prior range."""
+
+    @abc.abstractmethod
+    def priors(self) -> tuple[Prior, ...]:
+        """One a name."""
 
 
 class _Single(Block):
@@ -94,6 +113,9 @@ class Uniform(_Single):
         _inside(self.name, theta, self.low, self.high)
         return ndtri(_open((theta - self.low) / (self.high - self.low)))[..., None]
 
+    def priors(self) -> tuple[Prior, ...]:
+        return (Prior("uniform", self.low, self.high, self.unit),)
+
 
 class LogUniform(_Single):
     """log theta = log low + log(high / low) Phi(eta): log-uniform on [low, high], low > 0.
@@ -117,6 +139,9 @@ class LogUniform(_Single):
         (theta,) = values
         _inside(self.name, theta, self.low, self.high)
         return ndtri(_open(jnp.log(theta / self.low) / jnp.log(self.high / self.low)))[..., None]
+
+    def priors(self) -> tuple[Prior, ...]:
+        return (Prior("log-uniform", float(self.low), float(self.high), self.unit),)
 
 
 class Polar(Block):
@@ -172,6 +197,10 @@ class Polar(Block):
         r = jnp.sqrt(-2 * jnp.log1p(-u))
         return jnp.stack([r * jnp.cos(self.fold * angle), r * jnp.sin(self.fold * angle)], -1)
 
+    def priors(self) -> tuple[Prior, ...]:
+        amplitude = Prior("uniform", self.low, self.high, self.unit, natural=self.pole)
+        return amplitude, Prior("angle", 0.0, 2 * math.pi / self.fold, "rad")
+
 
 class ParameterSpace(eqx.Module):
     """An ordered set of blocks, d = `size` normal coordinates in all. `a + b` is the space of both."""
@@ -203,6 +232,10 @@ class ParameterSpace(eqx.Module):
                 return block, start
             start += block.size
         raise BlindlensError(f"there is no parameter {name!r}; the names are {list(self.names)}")
+
+    def priors(self) -> dict[str, Prior]:
+        """The prior of every parameter, by name."""
+        return dict(zip(self.names, (prior for b in self.blocks for prior in b.priors()), strict=True))
 
     def __add__(self, other: "ParameterSpace") -> "ParameterSpace":
         return ParameterSpace(self.blocks + other.blocks)

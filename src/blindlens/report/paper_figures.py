@@ -8,7 +8,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ..posterior import Posterior, unwrapped
-from .plots import LIGHT, SIGNED, corner_figure, light_stretch, picture
+from .corner_plot import corner_figure
+from .pictures import LIGHT, SIGNED, light_stretch, picture
 from .words import symbol
 
 

@@ -1,93 +1,113 @@
 """Pictures of a posterior: what was seen, what explains it, what is left, and what is not known."""
 
-import corner
+from collections.abc import Sequence
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 
 from ..check.residuals import normalised_residual
 from ..lens.critical import caustics, critical_lines
 from ..lens.mass import LensModel
-from ..posterior import Posterior, unwrapped
-from .words import symbol, value_with_error, verdict
+from ..posterior import Posterior
+from .pictures import LIGHT, SIGNED, SPREAD, Panel, light_stretch
+from .words import findings, symbol, value_with_error
 
-LIGHT, SPREAD, SIGNED, GREY = "inferno", "viridis", "RdBu_r", "0.6"
 
-
-def report_figure(posterior: Posterior, warnings: list[str] | None = None) -> Figure:
+def report_figure(posterior: Posterior, summary: dict[str, Any] | None = None) -> Figure:
     """Data, mean model, normalised residual; source mean and sd; parameters and a verdict in words.
 
     Critical lines are drawn on the data, caustics on the source, both of the posterior mean lens. With lens light a
-    panel shows the data without it. `warnings` default to those of the posterior's summary.
+    panel shows the data without it. `summary` defaults to the posterior's own.
     """
-    summary = posterior.summary()
-    words: list[str] = summary["warnings"] if warnings is None else warnings
-    light = "lens_light" in posterior.tree["model"]
-    columns = 4 if light else 3
-    text = verdict(summary, words, 46 * columns)
+    summary = posterior.summary() if summary is None else summary
+    critical, caustic = lens_lines(posterior)
+    above, below = data_panels(posterior, critical), source_panels(posterior, caustic)
+    shown = [above[key] for key in ("data", "arcs", "model", "residual") if key in above]
+    columns = len(shown)
+    text = findings(summary, 46 * columns)
     strip = 0.16 * (text.count("\n") + 1) + 0.15  # inches: all of it is read, however much there is to say
     figure = Figure(figsize=(4.4 * columns, 8.2 + strip), layout="constrained")
     grid = figure.add_gridspec(3, columns, height_ratios=(4.1, 4.1, strip))
-    critical, caustic = lens_lines(posterior)
-
-    used = posterior.image("mask") != 0
-    image, model = (np.where(used, posterior.image(k), np.nan) for k in ("image", "model"))
-    sigma = float(np.median(posterior.image("noise")[used]))
-    stretch = AsinhNorm(2 * sigma, -2 * sigma, max(float(np.nanquantile(image, 0.9995)), 5 * sigma))
-    panels: list[tuple[str, np.ndarray, Normalize, str]] = [
-        ("data, critical lines", image, stretch, LIGHT),
-        ("mean model", model, stretch, LIGHT),
-    ]
-    if light:
-        arcs = image - posterior.image("lens_light")
-        peak = max(float(np.nanquantile(model - posterior.image("lens_light"), 0.9995)), 5 * sigma)
-        panels.insert(1, ("data without lens light", arcs, AsinhNorm(2 * sigma, -2 * sigma, peak), LIGHT))
-    panels.append(("(data − model) / noise", normalised_residual(posterior), Normalize(-4, 4), SIGNED))
-    half = np.array(image.shape) * posterior.attrs["pixel_scale"] / 2
-    for column, (title, values, norm, colours) in enumerate(panels):
-        axes = figure.add_subplot(grid[0, column])
-        picture(axes, values, (-half[1], half[1], -half[0], half[0]), norm, colours, title)
-        if column == 0:
-            overlay(axes, critical, "white")
-
-    source = sources_in_one_frame(posterior)
-    side = posterior.attrs["source_fov"] / 2
-    mean, spread = source.mean(0), source.std(0)
-    for column, (title, values, norm, colours) in enumerate(
-        [
-            ("source, mean; caustics", mean, light_stretch(mean), LIGHT),
-            ("source, standard deviation", spread, Normalize(0, float(spread.max()) or 1.0), SPREAD),
-        ]
-    ):
-        axes = figure.add_subplot(grid[1, column])
-        picture(axes, values, (-side, side, -side, side), norm, colours, title)
-        if column == 0:
-            overlay(axes, caustic, "white")
+    for row, panels in enumerate((shown, below)):
+        for column, panel in enumerate(panels):
+            panel.draw(figure.add_subplot(grid[row, column]))
     _table(figure.add_subplot(grid[1, 2:]), summary)
-    below = figure.add_subplot(grid[2, :])
-    below.axis("off")
-    below.text(0, 1, text, va="top", fontsize=9, in_layout=False)
+    words = figure.add_subplot(grid[2, :])
+    words.axis("off")
+    words.text(0, 1, text, va="top", fontsize=9, in_layout=False)
     figure.suptitle(summary["name"])
     return figure
 
 
-def picture(axes: Axes, values: np.ndarray, extent: tuple, norm: Normalize, colours: str, title: str) -> None:
-    """One image in arcsec, row 0 at the bottom, NaN in grey, with its colour bar."""
-    axes.set_facecolor(GREY)
-    shown = axes.imshow(values, origin="lower", extent=extent, norm=norm, cmap=colours, interpolation="nearest")
-    axes.set(title=title, xlabel="x [arcsec]", ylabel="y [arcsec]")
-    _colour_bar(axes, shown, norm)
+def data_panels(posterior: Posterior, critical: Sequence[np.ndarray]) -> dict[str, Panel]:
+    """data, model, residual; with lens light also arcs (data without it), light, and lensed (source) alone.
+
+    Light is on an arcsinh stretch that is linear below two standard deviations of the noise.
+    """
+    used = posterior.image("mask") != 0
+    image, model = (np.where(used, posterior.image(k), np.nan) for k in ("image", "model"))
+    sigma = float(np.median(posterior.image("noise")[used]))
+    half = (image.shape[0] * posterior.attrs["pixel_scale"] / 2, image.shape[1] * posterior.attrs["pixel_scale"] / 2)
+
+    def stretch(values: np.ndarray) -> AsinhNorm:
+        return AsinhNorm(2 * sigma, -2 * sigma, max(float(np.nanquantile(values, 0.9995)), 5 * sigma))
+
+    whole = stretch(image)
+    panels = {
+        "data": Panel("data, critical lines", image, half, whole, LIGHT, critical),
+        "model": Panel("mean model", model, half, whole, LIGHT),
+        "residual": Panel("(data − model) / noise", normalised_residual(posterior), half, Normalize(-4, 4), SIGNED),
+    }
+    if "lens_light" in posterior.tree["model"]:
+        light = posterior.image("lens_light")
+        arcs = stretch(model - light)
+        panels["arcs"] = Panel("data without lens light", image - light, half, arcs, LIGHT)
+        panels["light"] = Panel("lens light", light, half, whole, LIGHT)
+        panels["lensed"] = Panel("lensed source", posterior.image("model") - light, half, arcs, LIGHT)
+    return panels
 
 
-def overlay(axes: Axes, lines: list[np.ndarray], colour: str) -> None:
-    """Curves (k, 2) on top of a picture, whose limits stay."""
-    axes.autoscale(False)
-    for line in lines:
-        axes.plot(*line.T, color=colour, lw=0.9)
+def source_panels(posterior: Posterior, caustic: Sequence[np.ndarray], draws: int = 0) -> list[Panel]:
+    """The source's mean with caustics, its standard deviation, some draws on the mean's stretch, all in one frame."""
+    source = sources_in_one_frame(posterior)
+    half = (posterior.attrs["source_fov"] / 2,) * 2
+    mean, spread = source.mean(0), source.std(0)
+    norm = light_stretch(mean)
+    panels = [
+        Panel("source, mean; caustics", mean, half, norm, LIGHT, caustic),
+        Panel("source, standard deviation", spread, half, Normalize(0, float(spread.max()) or 1.0), SPREAD),
+    ]
+    length = posterior.source.sizes["draw"]
+    for k in np.unique(np.linspace(0, len(source) - 1, draws).round().astype(int)):
+        panels.append(Panel(f"chain {k // length + 1}, draw {k % length + 1}", source[k], half, norm, LIGHT, caustic))
+    return panels
+
+
+def input_panels(posterior: Posterior) -> list[Panel]:
+    """Noise, mask and PSF, and whatever other image of the data's shape is kept with them."""
+    constant = posterior.tree["constant_data"].to_dataset()
+    scale, used = posterior.attrs["pixel_scale"], constant["mask"].values != 0
+    noise, psf = np.where(used, constant["noise"].values, np.nan), constant["psf"].values
+    low, high = np.nanquantile(noise, (0.001, 0.999))
+    noise_norm = Normalize(float(low), float(high) if high > low else 1.01 * float(low))
+    peak = float(psf.max())
+
+    def half(values: np.ndarray) -> tuple[float, float]:
+        return values.shape[0] * scale / 2, values.shape[1] * scale / 2
+
+    title = "mask: all pixels are used" if used.all() else "mask: used light, masked dark"
+    others = [name for name, v in constant.items() if v.dims == ("y", "x") and name not in ("noise", "mask")]
+    return [
+        Panel("noise, standard deviation", noise, half(noise), noise_norm, SPREAD),
+        Panel(title, used + 0.0, half(used), Normalize(-0.3, 1.1), "gray", colour_bar=False),
+        Panel("PSF", psf, half(psf), AsinhNorm(0.01 * peak, 0, peak), LIGHT),
+        *(Panel(str(k), constant[k].values, half(used), Normalize(), SPREAD) for k in others),
+    ]
 
 
 def lens_lines(posterior: Posterior) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -127,91 +147,6 @@ def mass_components(names: set[str]) -> tuple[str, ...]:
     orders = sorted(int(name[2:]) for name in names if name.startswith("a_") and name[2:].isdigit())
     shear = ("shear",) if "gamma_1" in names else ()
     return ("epl" if "t" in names else "sie", *shear, *(f"multipole{m}" for m in orders))
-
-
-def corner_figure(posterior: Posterior, truths: dict[str, float] | None = None, group: str = "posterior") -> Figure:
-    """All parameters against one another, a colour per chain; fixed ones are left out and named above.
-
-    truths: true values to mark, by name; an orientation's is moved by whole periods next to the draws. group:
-    "marginal" shows the lenses drawn for given sources instead, a colour per source.
-    """
-    lens = posterior.lens if group == "posterior" else posterior.tree[group].to_dataset()
-    draws = {str(k): unwrapped(str(k), v.values) for k, v in lens.items()}
-    fixed = {name: d.flat[0] for name, d in draws.items() if np.ptp(d) == 0}
-    free = {name: d for name, d in draws.items() if name not in fixed}
-    size = 1.6 * max(len(free), 2) + 1.2
-    figure = Figure(figsize=(size, size))
-    figure.suptitle(posterior.attrs["name"], fontsize=14)
-    if fixed:
-        words = ["fixed", *(f"{symbol(name)} = {value:.5g}" for name, value in fixed.items())]
-        figure.text(0.98, 0.94, "\n".join(words), ha="right", va="top", fontsize=11)
-    if not free:
-        return figure
-    marked = [_near(name, (truths or {}).get(name), d) for name, d in free.items()]
-    ranges = [_range(d, t) for d, t in zip(free.values(), marked, strict=True)]
-    for k, chain in enumerate(np.stack(list(free.values()), -1)):
-        # corner refuses fewer draws than parameters; drawn over one another several times they look the same
-        chain = np.tile(chain, (len(free) // len(chain) + 1, 1))
-        corner.corner(
-            chain,
-            fig=figure,
-            labels=[symbol(name) for name in free],
-            range=ranges,
-            truths=marked,
-            truth_color="black",
-            color=f"C{k % 10}",
-            plot_contours=len(chain) >= 1000,
-            plot_density=False,
-            no_fill_contours=True,
-            data_kwargs={"alpha": 0.5, "ms": 3},
-            hist_kwargs={"density": True},
-            max_n_ticks=3,
-            label_kwargs={"fontsize": 12},
-        )
-    edge, top = 0.9 / size, 1 - 0.5 / size
-    figure.subplots_adjust(left=edge, bottom=edge, right=1 - 0.15 / size, top=top, wspace=0.06, hspace=0.06)
-    grid = np.array(figure.axes).reshape(len(free), len(free))
-    for i, d in enumerate(free.values()):
-        grid[i, i].autoscale(axis="y")  # of all chains, not of the last one
-        grid[i, i].set_title(value_with_error(d.mean(), d.std()), fontsize=8)
-        grid[-1, i].xaxis.set_label_coords(0.5, -0.42)
-        grid[i, 0].yaxis.set_label_coords(-0.42, 0.5)
-    return figure
-
-
-def _near(name: str, truth: float | None, draws: np.ndarray) -> float | None:
-    """The truth as `unwrapped` would place it among the draws."""
-    if truth is None:
-        return None
-    return float(unwrapped(name, np.append(draws, truth))[-1])
-
-
-def _range(draws: np.ndarray, truth: float | None) -> tuple[float, float]:
-    """All draws and the truth, with a margin."""
-    values = draws if truth is None else np.append(draws, truth)
-    margin = 0.05 * np.ptp(values)
-    return values.min() - margin, values.max() + margin
-
-
-def light_stretch(values: np.ndarray) -> AsinhNorm:
-    """arcsinh from the darkest to nearly the brightest pixel, linear below a tenth of it."""
-    top = float(np.quantile(values, 0.9995))
-    top = top if top > values.min() else float(values.min()) + 1.0
-    return AsinhNorm(0.1 * abs(top) or 1.0, float(values.min()), top)
-
-
-def _colour_bar(axes: Axes, shown: ScalarMappable, norm: Normalize) -> None:
-    """As high as the picture; on an arcsinh stretch, ticks at 0, 1, 3, 10, 30 ... that stand apart."""
-    bar = axes.figure.colorbar(shown, cax=axes.inset_axes((1.02, 0, 0.04, 1)))
-    if isinstance(norm, AsinhNorm):
-        low, high = norm.vmin or 0.0, norm.vmax or 1.0
-        steps = [m * 10.0**k for k in range(6, -7, -1) for m in (3, 1)]
-        kept: list[float] = []
-        for value in (0.0, *steps, *(-step for step in steps)):
-            if low <= value <= high and all(abs(float(norm(value)) - float(norm(other))) > 0.09 for other in kept):
-                kept.append(value)
-        bar.set_ticks(sorted(kept), labels=[f"{value:g}" for value in sorted(kept)])
-    bar.ax.tick_params(labelsize=8)
 
 
 def _table(axes: Axes, summary: dict) -> None:
