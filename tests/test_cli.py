@@ -137,6 +137,56 @@ def test_mistakes(tmp_path, capsys, lens_file, calls):
     assert code == 2 and "cannot write" in err and calls == []
 
 
+@pytest.fixture
+def neighbour_file(tmp_path):
+    """A ring round the middle of 121 x 121 pixels of 0.08 arcsec, and a star at pixel (16, 61), counted from 1."""
+    y, x = (np.indices((121, 121)) - 60) * 0.08
+    image = 20 * np.exp(-((np.hypot(x, y) - 1.5) ** 2) / 0.02) + np.random.default_rng(0).normal(size=x.shape)
+    image += 60 * np.exp(-((x + 3.6) ** 2 + y**2) / 2 / 0.1**2)
+    y, x = np.indices((9, 9)) - 4
+    path = tmp_path / "star.fits"
+    Observation(image, np.ones_like(image), np.exp(-(x**2 + y**2) / 3), pixel_scale=0.08).to_fits(path)
+    return path
+
+
+def test_neighbours_are_masked_unless_told(tmp_path, capsys, neighbour_file, calls, no_prior):
+    def observed(*arguments):
+        code, err = run(capsys, "infer", neighbour_file, "--out", tmp_path / "out", *arguments)
+        assert code == 0, err
+        return calls[-1]["observation"], " ".join(err.split())
+
+    masked, err = observed()
+    assert not masked.mask[60, 15] and masked.mask[:, 40:].all()
+    assert "1 neighbour beyond 2.8 arcsec" in err and f"{masked.n_used} of 14641 pixels are used" in err
+    kept, err = observed("--contaminants", "keep")
+    assert kept.mask.all() and "neighbour beyond" not in err and calls[-1]["config"].contaminants == "keep"
+    own = tmp_path / "own.fits"
+    mask = np.ones((121, 121), np.uint8)
+    mask[:5] = 0
+    fits.PrimaryHDU(mask).writeto(own)
+    given, err = observed("--mask", own)
+    np.testing.assert_array_equal(given.mask, mask > 0)
+    assert f"{116 * 121} of 14641 pixels are used (non-zero in" in err
+
+
+def test_centre_size_and_noise_from_the_background(tmp_path, capsys, neighbour_file, calls, no_prior):
+    with fits.open(neighbour_file) as hdus:
+        fits.HDUList([h for h in hdus if h.name != "NOISE"]).writeto(tmp_path / "bare.fits")
+    arguments = ["--background-rms", 0.9, "--exposure", 3, "--gain", 2, "--centre", 51, 61, "--size", 6]
+    code, err = run(capsys, "infer", tmp_path / "bare.fits", "--out", tmp_path / "out", *arguments)
+    assert code == 0 and "about pixel (51, 61)" in " ".join(err.split())
+    observation = calls[-1]["observation"]
+    assert observation.shape == (75, 75) and observation.noise.max() > 0.9
+    for arguments, words in (
+        ([], "--background-rms"),
+        (["--exposure", 3], "go with --background-rms"),
+        (["--background-rms", 1, "--centre", 500, 3], "outside the image"),
+        (["--background-rms", 1, "--psf-oversampling", 0], "whole number"),
+    ):
+        code, err = run(capsys, "infer", tmp_path / "bare.fits", "--out", tmp_path / "out", *arguments)
+        assert code == 2 and words in err and len(err.strip().splitlines()) == 1
+
+
 def test_unknown_command_in_a_process_of_its_own():
     done = subprocess.run([sys.executable, "-m", "blindlens", "infr"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "infr" in done.stderr and done.stdout == "" and len(done.stderr.splitlines()) == 1

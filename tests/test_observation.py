@@ -246,3 +246,129 @@ def test_cropping_keeps_the_centre_and_the_sky():
     for shape in ((4, 5), (9, 9), (0, 5)):
         with pytest.raises(BlindlensError, match="no central part"):
             whole.cropped(shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "power", "words"),
+    [("ERR", 1, None), ("VAR", 2, "variance"), ("IVAR", -2, "inverse variance"), ("WHT", -2, "inverse variance")],
+)
+def test_noise_extensions_of_every_kind(tmp_path, parts, name, power, words):
+    noise = parts.pop("NOISE")
+    given = noise**power
+    given[0, 0] = 0
+    path = write(tmp_path / "a.fits", {**parts, name: given})
+    parts["MASK"][0, 0] = 1
+    for observation in (
+        Observation.from_fits(path),
+        Observation.from_fits(write(tmp_path / "b.fits", {**parts}), noise=path),
+    ):
+        used = observation.mask
+        np.testing.assert_allclose(observation.noise[used], noise[used])
+        assert not used[0, 0]
+        assert any(str(words) in note and name in note for note in observation.notes) == (words is not None)
+
+
+def test_noise_from_rms(tmp_path, parts):
+    path = write(tmp_path / "a.fits", {k: v for k, v in parts.items() if k != "NOISE"})
+    with pytest.raises(BlindlensError, match="--noise FILE .* or --background-rms"):
+        Observation.from_fits(path)
+    observation = Observation.from_fits(path, background_rms=0.9)
+    assert (observation.noise[observation.mask] == 0.9).all() and observation.notes == ()
+    photons = Observation.from_fits(path, background_rms=0.9, exposure=10, gain=2)
+    assert (photons.noise[photons.mask] >= 0.9).all() and photons.noise.max() > 0.9
+    with pytest.raises(BlindlensError, match="go with --background-rms"):
+        Observation.from_fits(path, gain=2)
+    with pytest.raises(BlindlensError, match="not both"):
+        Observation.from_fits(path, noise=path, background_rms=1)
+
+
+def test_noise_of_the_wrong_kind_is_remarked(tmp_path):
+    rng = np.random.default_rng(0)
+    image = 0.01 * rng.normal(size=(60, 60))
+    parts = {"SCI": image, "WHT": np.full((60, 60), 1e4), "PSF": gaussian((7, 7))}
+    assert Observation.from_fits(write(tmp_path / "a.fits", parts)).notes[1:] == ()
+    parts["WHT"] = np.full((60, 60), 200.0)
+    assert "times as much as" in Observation.from_fits(write(tmp_path / "b.fits", parts)).notes[-1]
+
+
+def test_finer_psf(tmp_path, parts):
+    parts["PSF"] = gaussian((45, 45), 3.6)
+    observation = Observation.from_fits(write(tmp_path / "a.fits", parts), psf_oversampling=3)
+    assert observation.psf.shape == (15, 15) and observation.psf.sum() == pytest.approx(1, abs=1e-12)
+    assert moments(observation.psf)[2] == pytest.approx(1.2**2, rel=1e-3)
+
+
+@pytest.mark.parametrize("packed", ["RICE_1", "GZIP_2"])
+def test_fpacked_floats_with_missing_borders(tmp_path, parts, packed):
+    rng = np.random.default_rng(3)
+    image, noise = rng.normal(size=(64, 48)), rng.uniform(0.9, 1.1, size=(64, 48))
+    image[:3], image[:, -2:] = np.nan, np.nan
+    noise[10] = 1e16
+    hdus = [fits.PrimaryHDU()]
+    for name, data in (("SCI", image), ("NOISE", noise), ("PSF", parts["PSF"])):
+        hdus.append(fits.CompImageHDU(data.astype(np.float32), name=name, compression_type=packed))
+    hdus[1].header["PIXSCALE"] = 0.05
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits.fz")
+    observation = Observation.from_fits(tmp_path / "a.fits.fz")
+    good = np.isfinite(image) & (noise < 1e9)
+    np.testing.assert_array_equal(observation.mask, good)
+    np.testing.assert_allclose(
+        observation.image[good], image[good], atol=0.1
+    )  # floats are quantised to a fraction of the noise
+    assert observation.psf[3, 2] == pytest.approx(parts["PSF"][3, 2], rel=0.05) and "masked" in observation.notes[-1]
+
+
+def test_unsigned_integers_with_an_offset(tmp_path, parts):
+    parts["SCI"] = np.arange(NY * NX, dtype=np.uint16).reshape(NY, NX) + 65000 - NY * NX
+    parts["MASK"][:] = 1
+    np.testing.assert_array_equal(
+        Observation.from_fits(write(tmp_path / "a.fits", parts)).image, parts["SCI"].astype(float)
+    )
+
+
+def test_which_of_several_images(tmp_path, parts):
+    path = write(tmp_path / "a.fits", parts)
+    write(tmp_path / "many.fits", {"A": parts["NOISE"], "B": parts["SCI"]})
+    chosen = Observation.from_fits(path, noise=tmp_path / "many.fits")
+    assert "of 2 images in" in chosen.notes[0] and "first was read as the noise" in chosen.notes[0]
+    write(tmp_path / "sci.fits", {"SCI": parts["NOISE"]})  # named by habit, but the only one
+    np.testing.assert_array_equal(Observation.from_fits(path, noise=tmp_path / "sci.fits").noise, chosen.noise)
+    write(tmp_path / "both.fits", {"SCI": parts["NOISE"], "DATA": parts["SCI"]})
+    with pytest.raises(BlindlensError, match="holds no two-dimensional noise"):
+        Observation.from_fits(path, noise=tmp_path / "both.fits")
+
+
+def placed() -> Observation:
+    image = np.zeros((21, 30))
+    image[6, 20] = 5.0
+    header = {"CRPIX1": 21.0, "CRPIX2": 7.0}
+    return Observation(image, np.ones((21, 30)), np.ones((3, 3)), pixel_scale=0.5, header=header)
+
+
+@pytest.mark.parametrize(
+    ("centre", "size", "shape", "middle"),
+    [
+        ((21, 7), None, (13, 19), (0, 0)),
+        ((21.2, 6.9), None, (13, 19), (0, 0)),
+        ((20.5, 6.5), None, (12, 20), (0.25, 0.25)),
+        ((21, 7), 15, (31, 31), (0, 0)),
+        ((1, 21), 4, (9, 9), None),
+    ],
+)
+def test_the_lens_is_brought_to_the_middle(centre, size, shape, middle):
+    part = placed().centred_on(*centre, size)
+    assert part.shape == shape and "are used" in part.notes[-1]
+    x, y = part.coordinates()
+    if middle is None:  # the corner: a quarter of the part holds data
+        assert part.n_used == 25 and part.mask[:5, 4:].all() and (part.noise[~part.mask] == 1).all()
+        return
+    bright = np.unravel_index(part.image.argmax(), shape)
+    assert (x[bright], y[bright]) == pytest.approx(middle)
+    assert (part.header["CRPIX1"], part.header["CRPIX2"]) == (bright[1] + 1, bright[0] + 1)
+    assert (part.n_used == part.mask.size) == (size is None)
+
+
+def test_centres_that_cannot_be():
+    for arguments, words in (((31, 5), "outside the image of 30 x 21"), ((0, 5), "outside"), ((1, 1), "larger size")):
+        with pytest.raises(BlindlensError, match=words):
+            placed().centred_on(*arguments)

@@ -35,6 +35,13 @@ def infer(
     psf: Path | None = None,
     mask: Path | None = None,
     pixel_scale: float | None = None,
+    background_rms: float | None = None,
+    exposure: float | None = None,
+    gain: float | None = None,
+    psf_oversampling: int | None = None,
+    centre: tuple[float, float] | None = None,
+    size: float | None = None,
+    contaminants: Literal["mask", "keep"] | None = None,
     prior: str | None = None,
     config: str = "default",
     method: Method | None = None,
@@ -58,13 +65,27 @@ def infer(
     image
         FITS file, alone or with NOISE, PSF and MASK extensions.
     noise
-        FITS file of the standard deviation per pixel.
+        FITS file of the standard deviation per pixel (an extension named WHT or IVAR: of the inverse variance).
     psf
         FITS file of the point-spread function; it is normalised.
     mask
-        FITS file, non-zero where a pixel is used.
+        FITS file, non-zero where a pixel is used; it replaces the search for neighbours.
     pixel_scale
         Arcsec per pixel, if the header does not say or is wrong.
+    background_rms
+        Standard deviation of the empty sky in the image's units, in place of a noise map.
+    exposure
+        Seconds, if the image is in counts per second: adds photon noise to the background's.
+    gain
+        Electrons per count, 1 unless given: adds photon noise to the background's.
+    psf_oversampling
+        How many times finer than the image the PSF is sampled, 1 unless given.
+    centre
+        Pixel (x y) on which the lens lies, counted from 1 as in DS9, if not in the middle of the image.
+    size
+        Side in arcsec of the part about the centre that is used, by default as far as the nearest border.
+    contaminants
+        Mask neighbours found far from the lens (the default), or keep them.
     prior
         A prior's name in the package, or a path.
     config
@@ -105,6 +126,7 @@ def infer(
         "method": method,
         "source_fov": source_fov,
         "lens_light": lens_light,
+        "contaminants": contaminants,
         "lens_params": lens_params,
         "draws": draws,
         "seed": seed,
@@ -119,12 +141,32 @@ def infer(
             raise BlindlensError("--guidance is for a known lens: give --lens-params FILE as well")
         source = run.source.model_dump()
         run = run.replace(source={**source, "guidance": {**source["guidance"], "method": guidance}})
-    observation = Observation.from_fits(image, noise, psf, mask, pixel_scale)
+    from .contaminants import protected_radius, without_contaminants
+    from .lens.mass import LensModel
+
+    observation = Observation.from_fits(
+        image,
+        noise,
+        psf,
+        mask,
+        pixel_scale,
+        background_rms=background_rms,
+        exposure=exposure,
+        gain=gain,
+        psf_oversampling=1 if psf_oversampling is None else psf_oversampling,
+    )
+    if centre is not None or size is not None:
+        middle = [(n + 1) / 2 for n in reversed(observation.shape)]
+        observation = observation.centred_on(*(centre or middle), size)
+    if mask is None and run.contaminants == "mask":
+        observation = without_contaminants(observation, protected_radius(LensModel(run.lens.mass, run.lens.ranges)))
     out = Path(f"{observation.name}-blindlens") if out is None else out
     write_text(out / "config.yaml", run.to_yaml())
     progress = Progress(Console(stderr=True))
     for note in observation.notes:
         progress.say(f"note: {note}")
+    given_by = "" if mask is None else f" (non-zero in {mask})"
+    progress.say(f"{observation.n_used} of {observation.mask.size} pixels are used{given_by}")
 
     from .inference.pipeline import infer as run_inference
     from .prior import load_prior

@@ -12,10 +12,17 @@ from astropy import units
 from astropy.io import fits
 
 from .errors import BlindlensError
+from .noise_map import Kind
 
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("NOISE", "RMS", "ERR", "SIGMA"), "sigma"),
+    **dict.fromkeys(("VAR", "VARIANCE"), "variance"),
+    **dict.fromkeys(("IVAR", "IVM", "WHT", "WEIGHT"), "inverse variance"),
+}
+"""What the noise extension of each name holds."""
 NAMES = {
     "image": ("SCI", "DATA"),
-    "noise": ("NOISE", "RMS", "ERR"),
+    "noise": tuple(KINDS),
     "psf": ("PSF",),
     "mask": ("MASK",),
 }
@@ -24,10 +31,15 @@ READ_ERRORS = (OSError, ValueError, TypeError, EOFError, KeyError, IndexError, z
 
 
 class Plane(NamedTuple):
-    """An image and its header, the primary header's cards beneath its own."""
+    """An image, its header (the primary header's cards beneath its own) and its extension's name in capitals.
+
+    rivals: how many other images of the file could as well have been meant.
+    """
 
     data: np.ndarray
     header: dict[str, Any]
+    name: str
+    rivals: int = 0
 
     def wcs_cards(self) -> dict:
         """The cards that place the image on the sky."""
@@ -39,7 +51,8 @@ def read_plane(path: str | Path, role: str, alone: bool = True) -> Plane | None:
     """The `role` ("image", "noise", "psf", "mask") plane of a FITS file.
 
     An extension of that role's name; else, for an image or where the file was given for this role alone, the first
-    two-dimensional one that is not named after another role; else None. Compressed images and .gz files are read too.
+    two-dimensional one that is not named after another role, or the only one; else None. Compressed images and .gz
+    files are read too.
     """
     if not Path(path).is_file():
         raise BlindlensError(f"there is no file {path}")
@@ -67,15 +80,21 @@ def _unpacked(path: Path) -> Path | io.BytesIO:
 
 def _choose(hdus: Any, role: str, any_name: bool) -> Plane | None:
     others = {name for key, names in NAMES.items() if key != role for name in names}
-    named = [hdu for name in NAMES[role] for hdu in hdus if hdu.name.upper() == name]
-    spare = [hdu for hdu in hdus if hdu.name.upper() not in others] if any_name else []
-    for hdu in (*named, *spare):
-        if not (hdu.is_image and hdu.header.get("NAXIS", 0) >= 2):
-            continue
-        data = np.asarray(hdu.data)
-        if sum(n > 1 for n in data.shape) <= 2 or hdu in named:
-            return Plane(data.astype(np.float64), dict(hdus[0].header) | dict(hdu.header))
-    return None
+    images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+    for name in NAMES[role]:
+        for hdu in images:
+            if hdu.name.upper() == name:
+                return _plane(hdus, hdu)
+    if not any_name:
+        return None
+    flat = [hdu for hdu in images if sum(n > 1 for n in hdu.shape) <= 2]
+    spare = [hdu for hdu in flat if hdu.name.upper() not in others] or (flat if len(flat) == 1 else [])
+    return _plane(hdus, spare[0], len(spare) - 1) if spare else None
+
+
+def _plane(hdus: Any, hdu: Any, rivals: int = 0) -> Plane:
+    header = dict(hdus[0].header) | dict(hdu.header)
+    return Plane(np.asarray(hdu.data).astype(np.float64), header, hdu.name.upper(), rivals)
 
 
 def pixel_scale_of(header: dict[str, Any], given: float | None, path: str | Path) -> tuple[float, tuple[str, ...]]:

@@ -1,17 +1,18 @@
 """An image of a lens with its noise, PSF and mask, cleaned once so that nothing downstream meets a bad pixel."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 import scipy.signal
 from astropy.io import fits
 
 from .errors import BlindlensError
-from .fits_input import Plane, pixel_scale_of, read_plane
+from .fits_input import KINDS, pixel_scale_of, read_plane
+from .noise_map import noise_from_background, remark, standard_deviation
+from .psf import clean_psf, detector_psf
 from .storage import atomic_write
 
 HOPELESS = 1e6
@@ -53,7 +54,7 @@ class Observation:
             raise BlindlensError(f"the pixel scale must be a positive number of arcsec, not {self.pixel_scale}")
         if not np.isfinite(image).any():
             raise BlindlensError("no pixel of the image is finite; check that the right extension was given")
-        psf, psf_notes = _clean_psf(_native(self.psf, "PSF"))
+        psf, psf_notes = clean_psf(_native(self.psf, "PSF"), image.shape)
         good = np.isfinite(image) & np.isfinite(noise) & (noise > 0)
         if good.any():
             good &= noise < HOPELESS * np.quantile(noise[good], 0.1)
@@ -71,7 +72,7 @@ class Observation:
             ("psf", psf),
             ("mask", mask),
             ("pixel_scale", float(self.pixel_scale)),
-            ("notes", tuple(self.notes) + tuple(notes)),
+            ("notes", tuple(dict.fromkeys((*self.notes, *notes)))),
         ):
             object.__setattr__(self, key, value)
 
@@ -128,7 +129,6 @@ class Observation:
             raise BlindlensError(f"an image of {self.shape} pixels has no central part of {tuple(shape)} pixels")
         border = [(n - k) // 2 for n, k in zip(self.shape, shape, strict=True)]
         part = tuple(slice(b, b + k) for b, k in zip(border, shape, strict=True))
-        moved = {"CRPIX1": border[1], "CRPIX2": border[0]}
         return Observation(
             image=self.image[part],
             noise=self.noise[part],
@@ -136,9 +136,52 @@ class Observation:
             mask=self.mask[part],
             pixel_scale=self.pixel_scale,
             name=self.name,
-            header={k: v - moved[k] if k in moved else v for k, v in self.header.items()},  # type: ignore[operator]
+            header=self._moved(border[0], border[1]),
             notes=self.notes,
         )
+
+    def centred_on(self, x: float, y: float, size: float | None = None) -> "Observation":
+        """The part of the image about a pixel, which becomes its centre to within a quarter of a pixel.
+
+        x, y: column and row as FITS and DS9 count them, the first pixel's centre at (1, 1). size: side in arcsec,
+        filled up with masked pixels where the image ends; by default as far as the nearest border. BlindlensError for a
+        pixel outside the image or a size below three pixels.
+        """
+        ny, nx = self.shape
+        if not (0.5 <= x <= nx + 0.5 and 0.5 <= y <= ny + 0.5):
+            raise BlindlensError(
+                f"the centre ({x:g}, {y:g}) lies outside the image of {nx} x {ny} pixels; count them from 1, x first"
+            )
+        spans = []
+        for centre, n in ((y, ny), (x, nx)):
+            ends = int(np.rint(2 * (centre - 1)))  # first + last pixel of the part: a whole number has a parity
+            side = min(ends, 2 * (n - 1) - ends) + 1 if size is None else int(np.rint(size / self.pixel_scale))
+            side += (side + ends + 1) % 2
+            if side < 3:
+                raise BlindlensError(f"only {side} pixels are left about ({x:g}, {y:g}); give a larger size in arcsec")
+            spans.append(((ends - side + 1) // 2, side))
+
+        def part(array: np.ndarray, empty: float) -> np.ndarray:
+            made = np.full([side for _, side in spans], empty, array.dtype)
+            have = [slice(max(0, a), min(n, a + k)) for (a, k), n in zip(spans, array.shape, strict=True)]
+            into = [slice(h.start - a, h.stop - a) for h, (a, _) in zip(have, spans, strict=True)]
+            made[tuple(into)] = array[tuple(have)]
+            return made
+
+        sides = " x ".join(str(k) for _, k in reversed(spans))
+        return replace(
+            self,
+            image=part(self.image, 0.0),
+            noise=part(self.noise, 1.0),
+            mask=part(self.mask, False),
+            header=self._moved(spans[0][0], spans[1][0]),
+            notes=(*self.notes, f"the {sides} pixels about pixel ({x:g}, {y:g}) are used"),
+        )
+
+    def _moved(self, rows: int, columns: int) -> dict:
+        """The header of an image that begins at this row and column."""
+        moved = {"CRPIX1": columns, "CRPIX2": rows}
+        return {k: v - moved[k] if k in moved else v for k, v in self.header.items()}  # type: ignore[operator]
 
     @staticmethod
     def from_fits(
@@ -147,31 +190,66 @@ class Observation:
         psf: str | Path | None = None,
         mask: str | Path | None = None,
         pixel_scale: float | None = None,
+        *,
+        background_rms: float | None = None,
+        exposure: float | None = None,
+        gain: float | None = None,
+        psf_oversampling: int = 1,
     ) -> "Observation":
         """Read one multi-extension FITS file (SCI or DATA; NOISE, RMS or ERR; PSF; MASK) or separate files.
 
         The pixel scale (arcsec) comes from the WCS, then PIXSCALE or PIXSCAX, then the argument; an argument that
-        disagrees with the header wins and is noted. A mask is non-zero where the pixel is used. BlindlensError says
-        what is missing or unreadable and which argument mends it.
+        disagrees with the header wins and is noted. A mask is non-zero where the pixel is used. A noise extension named
+        VAR or VARIANCE holds variances, one named IVAR, IVM, WHT or WEIGHT inverse variances. In place of a noise map:
+        background_rms, with exposure and gain (see `noise_from_background`). psf_oversampling: how many times finer the
+        PSF is sampled (see `detector_psf`). BlindlensError says what is missing or unreadable and which argument mends
+        it.
         """
         science = read_plane(image, "image")
         assert science is not None
-        parts: dict[str, Plane | None] = {}
-        for role, path in (("noise", noise), ("psf", psf), ("mask", mask)):
-            parts[role] = read_plane(image if path is None else path, role, alone=path is not None)
-            if parts[role] is None and role != "mask":
-                raise BlindlensError(f"{image} has no {role.upper()} extension; give --{role} FILE")
-        scale, notes = pixel_scale_of(science.header, pixel_scale, image)
-        return Observation(
-            image=science.data,
-            noise=parts["noise"].data,  # type: ignore[union-attr]
-            psf=parts["psf"].data,  # type: ignore[union-attr]
-            mask=None if parts["mask"] is None else parts["mask"].data,  # type: ignore[arg-type]
+        if noise is not None and background_rms is not None:
+            raise BlindlensError("give the noise either as a map (--noise) or by --background-rms, not both")
+        if background_rms is None and (exposure, gain) != (None, None):
+            raise BlindlensError("--exposure and --gain go with --background-rms, the noise of the empty sky; give it")
+
+        def other(role: str, path: str | Path | None):
+            return read_plane(image if path is None else path, role, alone=path is not None)
+
+        kernel, given = other("psf", psf), other("mask", mask)
+        data = _native(science.data, "image")
+        found = other("noise", noise) if background_rms is None else None
+        notes = tuple(
+            f"of {plane.rivals + 1} images in {path} the first was read as the {role}"
+            for plane, path, role in ((science, image, "image"), (found, noise, "noise"), (kernel, psf, "PSF"))
+            if plane is not None and plane.rivals
+        )
+        if background_rms is not None:
+            sigma = noise_from_background(data, background_rms, exposure, gain)
+        elif found is None:
+            raise BlindlensError(
+                f"{image} has no noise: give --noise FILE (a map of 1 sigma per pixel), or --background-rms with "
+                "--exposure and --gain"
+            )
+        else:
+            kind = KINDS.get(found.name, "sigma")
+            sigma = standard_deviation(_native(found.data, "noise map"), kind)
+            if kind != "sigma":
+                notes += (f"extension {found.name} was read as the {kind} of each pixel",)
+        if kernel is None:
+            raise BlindlensError(f"{image} has no PSF extension; give --psf FILE")
+        scale, scale_notes = pixel_scale_of(science.header, pixel_scale, image)
+        read = Observation(
+            image=data,
+            noise=sigma,
+            psf=detector_psf(_native(kernel.data, "PSF"), psf_oversampling),
+            mask=None if given is None else given.data,  # type: ignore[arg-type]
             pixel_scale=scale,
             name=Path(image).name.split(".")[0],
             header=science.wcs_cards(),
-            notes=notes,
+            notes=(*scale_notes, *notes),
         )
+        strange = remark(read.image, read.noise, read.mask)
+        return read if strange is None else replace(read, notes=(*read.notes, strange))
 
     def to_fits(self, path: str | Path) -> None:
         """Write SCI, NOISE, PSF and MASK extensions, atomically; `from_fits` reads the same numbers back."""
@@ -223,42 +301,3 @@ def _padded(n: int, k: int) -> int:
     while m % k or (m - n) % 2:
         m += 1
     return m
-
-
-def _clean_psf(psf: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Odd sides, unit sum, and notes on what that took."""
-    if psf.ndim != 2 or not np.isfinite(psf).all() or not psf.sum() > 0:
-        raise BlindlensError("the PSF must be a two-dimensional image of finite numbers with a positive sum")
-    notes, total = [], psf.sum()
-    if abs(total - 1) > 1e-5:
-        notes.append(f"the PSF summed to {total:.6g} and was normalised")
-    if abs(total - 1) > 1e-12:
-        psf = psf / total
-    if any(n % 2 == 0 for n in psf.shape):
-        notes.append(f"the PSF's sides {psf.shape} were made odd, its centre kept in the middle")
-        for axis in (0, 1):
-            psf = _odd(psf, axis)
-        psf = psf / psf.sum()
-    return psf, notes
-
-
-def _odd(psf: np.ndarray, axis: int) -> np.ndarray:
-    """Pad an even side by one pixel so that the light's centre falls on the middle pixel.
-
-    Even kernels are centred on pixel n/2 (the FFT's convention), n/2 - 1, or, between the two, on the border, where the
-    kernel is shifted by half a pixel with cubic splines.
-    """
-    n = psf.shape[axis]
-    if n % 2:
-        return psf
-    weight = np.clip(psf, 0, None).sum(1 - axis)
-    centre = np.sum(weight * np.arange(n)) / weight.sum() - (n - 1) / 2
-    before, after = (0, 1) if centre > 0.25 else (1, 0)
-    border = [(0, 0), (0, 0)]
-    border[axis] = (before, after)
-    psf = np.pad(psf, border)
-    if abs(centre) <= 0.25:
-        shift = [0.0, 0.0]
-        shift[axis] = -0.5
-        psf = scipy.ndimage.shift(psf, shift, order=3)
-    return psf
