@@ -141,9 +141,8 @@ def infer(
             raise BlindlensError("--guidance is for a known lens: give --lens-params FILE as well")
         source = run.source.model_dump()
         run = run.replace(source={**source, "guidance": {**source["guidance"], "method": guidance}})
-    from .contaminants import protected_radius, without_contaminants
-    from .lens.mass import LensModel
-
+    if mask is not None and contaminants is None:
+        run = run.replace(contaminants="keep")  # the user's mask has the last word
     observation = Observation.from_fits(
         image,
         noise,
@@ -158,8 +157,6 @@ def infer(
     if centre is not None or size is not None:
         middle = [(n + 1) / 2 for n in reversed(observation.shape)]
         observation = observation.centred_on(*(centre or middle), size)
-    if mask is None and run.contaminants == "mask":
-        observation = without_contaminants(observation, protected_radius(LensModel(run.lens.mass, run.lens.ranges)))
     out = Path(f"{observation.name}-blindlens") if out is None else out
     write_text(out / "config.yaml", run.to_yaml())
     progress = Progress(Console(stderr=True))

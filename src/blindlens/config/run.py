@@ -23,7 +23,6 @@ WIDE = {
     "Rein": (0.4, 3.0),
     "t": (0.5, 1.5),
     "gamma": (-0.25, 0.25),
-    "a": (0.0, 0.06),
     "xs": (-0.7, 0.7),
     "ys": (-0.7, 0.7),
 }
@@ -46,7 +45,6 @@ class LensConfig(Stage):
         if priors == "wide":
             wide |= {"t": WIDE["t"]} if "epl" in self.mass else {}
             wide |= {name: WIDE["gamma"] for name in ("gamma_1", "gamma_2") if "shear" in self.mass}
-            wide |= {f"a_{part[9:]}": WIDE["a"] for part in self.mass if part.startswith("multipole")}
         return wide | self.ranges
 
 

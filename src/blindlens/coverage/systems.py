@@ -36,7 +36,7 @@ class Setting(NamedTuple):
     def run(self, k: int) -> RunConfig:
         """How system number k is inferred."""
         run, systems = self.config.run, self.config.systems
-        return run.replace(source_fov=systems.source_fov, flux_scale=1.0, seed=run.seed + k)
+        return run.replace(source_fov=systems.source_fov, flux_scale=1.0, contaminants="keep", seed=run.seed + k)
 
 
 def setting(config: CoverageConfig) -> Setting:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..config import RunConfig
+from ..contaminants import protected_radius, without_contaminants
 from ..errors import BlindlensError
 from ..lens.mass import LensModel
 from ..observation import Observation
@@ -59,13 +60,17 @@ def infer(
     """
     progress = progress or Progress()
     config, notes = settled(config or RunConfig(), observation)
+    lens = lens or LensModel(config.lens.mass, config.lens.ranges)
+    if config.contaminants == "mask" and config.lens_light != "none":
+        cleaned = without_contaminants(observation, protected_radius(lens))
+        notes += cleaned.notes[len(observation.notes) :]
+        observation = replace(observation, mask=cleaned.mask)
     for note in notes:
         progress.say(f"note: {note}")
     observation = replace(observation, notes=(*observation.notes, *notes))
     observation = observation.binned(config.bin) if config.bin > 1 else observation
     prior = prior or config.prior
     prior = load_prior(prior) if isinstance(prior, str) else prior
-    lens = lens or LensModel(config.lens.mass, config.lens.ranges)
     if config.lens_params is not None:
         return _infer_source(observation, prior, lens, config, out, progress)
     run = begin(observation, prior, lens, config, out, progress)

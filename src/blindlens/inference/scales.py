@@ -6,7 +6,10 @@ import numpy as np
 
 from ..config import RunConfig
 from ..observation import Observation
-from .light_guess import LightGuess, light_at_centre, light_guess
+from .light_guess import LightGuess, brightest, light_at_centre, light_guess
+
+OFFSET = 0.1
+"""Arcsec by which the centre of a real galaxy's mass may lie off that of its light, along each axis."""
 
 
 class ImageScales(NamedTuple):
@@ -58,5 +61,10 @@ def settled(config: RunConfig, observation: Observation) -> tuple[RunConfig, lis
         priors = "paper" if light == "none" else "wide"
         if priors == "wide":
             notes.append("prior ranges are those of real galaxies (lens: priors: wide)")
-    lens = {"mass": config.lens.mass, "priors": priors, "ranges": config.lens.prior_ranges(priors)}
+    ranges = config.lens.prior_ranges(priors)
+    if priors == "wide" and light != "none":
+        # the mass of a real galaxy lies where its light does
+        for name, middle in zip(("x0", "y0"), brightest(observation), strict=True):
+            ranges = {name: (round(middle - OFFSET, 3), round(middle + OFFSET, 3))} | ranges
+    lens = {"mass": config.lens.mass, "priors": priors, "ranges": ranges}
     return config.replace(lens_light=light, lens=lens), notes
