@@ -36,7 +36,7 @@ def infer(
     background_rms: float | None = None,
     exposure: float | None = None,
     gain: float | None = None,
-    psf_oversampling: int = 1,
+    psf_oversampling: int | None = None,
     centre: tuple[float, float] | None = None,
     size: float | None = None,
     contaminants: Literal["mask", "keep"] | None = None,
@@ -73,7 +73,7 @@ def infer(
     gain
         Electrons per count, 1 unless given: adds photon noise to the background's.
     psf_oversampling
-        How many times finer than the image the PSF is sampled.
+        How many times finer than the image the PSF is sampled, 1 unless given.
     centre
         Pixel (x y) on which the lens lies, counted from 1 as in DS9, if not in the middle of the image.
     size
@@ -137,7 +137,7 @@ def infer(
         background_rms=background_rms,
         exposure=exposure,
         gain=gain,
-        psf_oversampling=psf_oversampling,
+        psf_oversampling=1 if psf_oversampling is None else psf_oversampling,
     )
     if centre is not None or size is not None:
         middle = [(n + 1) / 2 for n in reversed(observation.shape)]
