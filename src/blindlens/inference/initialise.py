@@ -195,13 +195,13 @@ def beginnings(keys: Array, full: Evidence, start: Start) -> tuple[Array, Array,
 def seen(evidence: Evidence, modes: Array, threshold: float = 3.0) -> tuple[int, int]:
     """Half-widths (rows, columns), in pixels, of the part of the image that sees the source at any of the modes.
 
-    Those where the prior's sources scatter by more than `threshold` of the noise. What lies beyond informs the source's
-    outskirts a little, and costs as much a pixel as what lies within.
+    Those where the prior's sources scatter by more than `threshold` of the noise, or, for faint ones, a tenth of the
+    most. What lies beyond informs the source's outskirts a little, and costs as much a pixel as what lies within.
     """
     half = [0.0, 0.0]
     for eta in modes:
         sd = np.asarray(scatter(evidence, eta))
-        for axis, where in enumerate(np.nonzero(sd > threshold)):
+        for axis, where in enumerate(np.nonzero(sd > min(threshold, 0.1 * sd.max()))):
             middle = (sd.shape[axis] - 1) / 2
             half[axis] = max(half[axis], float(np.abs(where - middle).max(initial=0)) + 0.5)
     return int(np.ceil(half[0])), int(np.ceil(half[1]))
