@@ -27,6 +27,7 @@ from rich.console import Console
 from blindlens import Posterior
 from blindlens.config import RunConfig
 from blindlens.devices import prepare_jax
+from blindlens.errors import BlindlensError
 from blindlens.inference.pipeline import infer
 from blindlens.lens.light import sersic
 from blindlens.lens.mass import LensModel
@@ -166,7 +167,10 @@ def main() -> None:
         return
     config = RunConfig.load(arguments.config)
     for k in range(arguments.first, arguments.first + arguments.systems):
-        run(k, config, arguments.out)
+        try:
+            run(k, config, arguments.out)
+        except BlindlensError as error:
+            print(f"system{k:04d}: {error}", flush=True)
 
 
 if __name__ == "__main__":

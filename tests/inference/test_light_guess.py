@@ -8,6 +8,7 @@ import pytest
 
 from blindlens.config import RunConfig
 from blindlens.inference.light_guess import light_at_centre, light_guess
+from blindlens.inference.problem import lens_light
 from blindlens.inference.scales import image_scales, settled
 from blindlens.lens.light import sersic
 from blindlens.lens.simulate import gaussian_psf
@@ -86,3 +87,16 @@ def test_the_scale_of_the_source_is_that_of_the_arcs():
     with_light = image_scales(observation, RunConfig(lens_light="mge"))
     assert with_light.arcs == pytest.approx(image_scales(alone, RunConfig()).arcs, rel=0.4)
     assert image_scales(observation, RunConfig()).arcs > 2 * with_light.arcs
+
+
+def test_the_prior_of_a_gaussian_follows_the_galaxys_profile():
+    """Its sd is twice what the galaxy reaches beyond the width, within the guess's error; not that of the core."""
+    observation = image_of(3.0, 0.5)
+    config = RunConfig(lens_light="mge")
+    light = lens_light(config, image_scales(observation, config))
+    x, y = observation.coordinates()
+    r, alone = np.hypot(x - 0.06, y + 0.04), image_of(3.0, 0.0).image
+    sigmas, sd = np.asarray(light.sigmas), np.asarray(light.amplitude)
+    for k in np.flatnonzero((sigmas > 0.3) & (sigmas < 1.2)):
+        assert sd[k] == pytest.approx(2 * alone[r >= sigmas[k]].max(), rel=0.25)
+    assert (np.diff(sd) <= 0).all() and sd[0] > 20 * sd[-1]

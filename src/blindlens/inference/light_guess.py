@@ -21,13 +21,19 @@ WIDTHS, ROUNDS, MISMATCH = 12, 4, 0.05
 
 
 class LightGuess(NamedTuple):
-    """shape: x_light, y_light (arcsec), q_light, phi_light. model: (ny, nx), what is smooth. arcs: (k,), the image less
-    the model where arcs may lie, off the centre, where no smooth model is right. Data units.
+    """shape: x_light, y_light (arcsec), q_light, phi_light. model: (ny, nx), what is smooth; radius: (ny, nx), from its
+    centre, arcsec. arcs: (k,), the image less the model where arcs may lie, off the centre, where no smooth model is
+    right. Data units.
     """
 
     shape: dict[str, float]
     model: np.ndarray
+    radius: np.ndarray
     arcs: np.ndarray
+
+    def brightness(self, radii: np.ndarray) -> np.ndarray:
+        """How bright the model gets beyond each radius (arcsec)."""
+        return np.array([self.model[self.radius >= min(r, self.radius.max())].max() for r in radii])
 
 
 def _radius(observation: Observation, x0: float, y0: float) -> np.ndarray:
@@ -124,6 +130,7 @@ def light_guess(observation: Observation) -> LightGuess:
         if used.sum() < 4 * WIDTHS:
             break
     q, phi = tried[best]
-    off = observation.mask & (_radius(observation, x0, y0) > NEAR)
+    radius = _radius(observation, x0, y0)
+    off = observation.mask & (radius > NEAR)
     arcs = (observation.image - model)[off if off.any() else observation.mask]
-    return LightGuess({"x_light": x0, "y_light": y0, "q_light": q, "phi_light": float(phi)}, model, arcs)
+    return LightGuess({"x_light": x0, "y_light": y0, "q_light": q, "phi_light": float(phi)}, model, radius, arcs)

@@ -5,6 +5,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ..config import RunConfig
@@ -184,12 +185,22 @@ def build_problem(
 
 
 def lens_light(config: RunConfig, scales: ImageScales) -> LensLight | None:
-    """The model of the lens galaxy's light that is configured; its widths and brightness are those of the image."""
+    """The model of the lens galaxy's light that is configured; its widths and brightness are those of the image.
+
+    The prior sd of a Gaussian's peak is twice how bright the galaxy is beyond its width: enough for any profile, and
+    too little for wide Gaussians of either sign to make up arcs between them.
+    """
     outer = 0.5 * scales.field
     match config.lens_light:
         case "mge" | "mge2":
             count, sets = (20, 1) if config.lens_light == "mge" else (14, 2)
-            return MultiGaussian.spanning(0.4 * scales.pixel_scale, outer, count, 2 * scales.peak, sets)
+            light = MultiGaussian.spanning(0.4 * scales.pixel_scale, outer, count, 2 * scales.peak, sets)
+            if scales.light is None:
+                return light
+            sigmas = np.asarray(light.sigmas)
+            bright = np.where(sigmas < scales.pixel_scale, scales.peak, scales.light.brightness(sigmas))
+            sd = 2 * np.maximum(bright, scales.peak / 1e4)
+            return eqx.tree_at(lambda m: m.amplitude, light, jnp.asarray(sd, light.sigmas.dtype))
         case "sersic":
             return SersicLight(jnp.asarray(scales.peak, float), scales.pixel_scale, outer)
     return None

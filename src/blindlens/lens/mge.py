@@ -14,9 +14,9 @@ class MultiGaussian(LensLight):
     """G a = sum_k (mix a)_k amplitude exp(-R^2 / (2 sigma_k^2)), R^2 = q x'^2 + y'^2 / q, x' along the major axis.
 
     sigmas: (k,) arcsec, those of one set. amplitude: surface brightness of one Gaussian's peak, data units: the prior
-    sd of each. mix: an orthogonal matrix (s k, s k), which leaves the prior a ~ N(0, I) as it is. sets: s, each with an
-    axis ratio and an angle of its own round one centre: isophotes may twist, and change their flattening. Sampled
-    beside the lens: x_light, y_light (arcsec), q_light, phi_light (radians), q_light2, phi_light2, ...
+    sd, of all or of each (k,). mix: an orthogonal matrix (s k, s k), which leaves the prior a ~ N(0, I) as it is.
+    sets: s, each with an axis ratio and an angle of its own round one centre: isophotes may twist, and change their
+    flattening. Sampled beside the lens: x_light, y_light (arcsec), q_light, phi_light (radians), q_light2, phi_light2.
     """
 
     sigmas: Array
@@ -50,6 +50,6 @@ class MultiGaussian(LensLight):
         shapes = [(p[f"q_light{s}"], p[f"phi_light{s}"]) for s in self._suffixes()]
         centre = (p["x_light"], p["y_light"])
         unit_flux = [jnp.mean(gaussians(self.sigmas, *shape, *centre, x, y), 1) for shape in shapes]
-        peak = self.amplitude * 2 * jnp.pi * self.sigmas[:, None, None] ** 2
+        peak = (self.amplitude * 2 * jnp.pi * self.sigmas**2)[:, None, None]
         images = jnp.concatenate([peak * one for one in unit_flux])
         return jnp.einsum("kyx,ka->ayx", images, self.mix, precision="highest")
