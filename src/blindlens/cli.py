@@ -47,6 +47,7 @@ def infer(
     method: Method | None = None,
     source_fov: float | None = None,
     lens_light: LensLightName | None = None,
+    noise_scale: float | Literal["infer"] | None = None,
     init: str | None = None,
     lens_params: Path | None = None,
     guidance: Literal["mmps", "pigdm", "cla", "dps"] | None = None,
@@ -98,6 +99,8 @@ def infer(
     lens_light
         The lens galaxy's own light: none, mge (a multi-Gaussian expansion), mge2 (two of them), sersic; by default
         auto: mge2 if the image is brightest at its centre.
+    noise_scale
+        Factor on the noise map, or infer: a parameter of the model.
     init
         Where to begin: low-rank (a cold start), sersic-adam (a Sersic source), or a file of lens parameters.
     lens_params
@@ -127,6 +130,7 @@ def infer(
         "source_fov": source_fov,
         "lens_light": lens_light,
         "contaminants": contaminants,
+        "noise_scale": noise_scale,
         "lens_params": lens_params,
         "draws": draws,
         "seed": seed,
