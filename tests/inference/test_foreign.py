@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from blindlens.config import RunConfig
 from blindlens.inference.evidence import Evidence
-from blindlens.inference.foreign import foreign, without_foreign
+from blindlens.inference.foreign import ROUNDS, foreign, noted, without_foreign
 from blindlens.inference.problem import build_problem
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import simulate
@@ -38,9 +39,15 @@ def masked(observation, system, lens=None) -> np.ndarray:
     config = RunConfig().replace(flux_scale=1.0, source_fov=FOV)
     evidence = Evidence(build_problem(observation, prior, LensModel(), config, FOV), prior.basis, prior.mean)
     eta = LensModel().space.to_normal({name: jnp.asarray(v) for name, v in (lens or made.truth).items()})
-    cleaned = without_foreign(observation, observation, evidence, eta)
-    assert (cleaned is observation) == (not (observation.mask & ~cleaned.mask).any())
-    assert len(cleaned.notes) == (cleaned is not observation)
+    cleaned = observation
+    for _ in range(ROUNDS):
+        now = eqx.tree_at(lambda e: e.problem.weight, evidence, evidence.problem.weight * cleaned.mask)
+        further = without_foreign(cleaned, cleaned, now, eta)
+        if further is cleaned:
+            break
+        cleaned = further
+    cleaned = noted(observation, cleaned)
+    assert len(cleaned.notes) == (cleaned is not observation) == (observation.mask & ~cleaned.mask).any()
     return observation.mask & ~cleaned.mask
 
 

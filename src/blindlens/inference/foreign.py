@@ -18,8 +18,8 @@ from .problem import condition
 
 PEAK, EDGE = 6.0, 2.0
 """Sigma, in the mean of 3 x 3 pixels: what a neighbour's brightest part stands out by, and what still belongs to it."""
-WINGS, ROUNDS = 0.15, 4
-"""Share of the brightest that is masked in a round; rounds, since what is left over changes with every mask."""
+WINGS, ROUNDS = 0.15, 6
+"""Share of the brightest down to which it is masked; rounds, at most, of masking the brightest and fitting anew."""
 CORE = 0.25
 """Arcsec from the lens galaxy's centre within which residuals are those of its own light."""
 MOST = 0.04
@@ -42,7 +42,9 @@ def explained(evidence: Evidence, eta: Array) -> tuple[Array, Array]:
 def foreign(
     residual: np.ndarray, source: np.ndarray, used: np.ndarray, pixel_scale: float, centre: tuple[float, float]
 ) -> np.ndarray:
-    """Where the image holds what stands out of white noise by PEAK sigma or more, with its surroundings: (ny, nx) bool.
+    """The brightest of what stands out of white noise by PEAK sigma or more, with its surroundings: (ny, nx) bool.
+
+    What is less than half as bright is left for the next round: the brightest bends the whole model.
 
     Not within CORE of the lens galaxy's `centre` (arcsec), where its own light is to blame, and not where the source is
     twice as bright as what is left, which is a knot of it that the prior is too smooth for. residual, source: in units
@@ -60,40 +62,37 @@ def foreign(
     off = np.hypot(cols[None] - centre[0], rows[:, None] - centre[1]) > CORE
     if not off.any():
         return off
-    # the brightest alone decides how far its surroundings reach: it bends the whole model
-    edge = max(EDGE, WINGS * float(smooth[off].max()))
+    most = float(smooth[off].max())
+    edge = max(EDGE, WINGS * most)
     labels = np.asarray(scipy.ndimage.label((smooth > edge) & off)[0])  # type: ignore[index]
-    peaks = (smooth > PEAK) & off & (labels > 0) & (mean(source) < 2 * smooth)
+    peaks = (smooth > max(PEAK, most / 2)) & off & (labels > 0) & (mean(source) < 2 * smooth)
     return scipy.ndimage.binary_dilation(np.isin(labels, np.unique(labels[peaks])))
 
 
 def without_foreign(observation: Observation, binned: Observation, evidence: Evidence, eta: Array) -> Observation:
-    """The observation with what its lens eta (d,) leaves unexplained masked, and a note on it; itself, if nothing is.
+    """The observation with the brightest that its lens eta (d,) leaves unexplained masked; itself, if there is nothing.
 
     binned: the observation of which `evidence` is.
     """
-    eta = jnp.asarray(eta)
-    p = evidence.problem.params(eta)
+    p = evidence.problem.params(jnp.asarray(eta))
     centre = (float(p.get("x_light", p["x0"])), float(p.get("y_light", p["y0"])))
-    where = np.zeros(binned.shape, bool)
-    for _ in range(ROUNDS):
-        used = binned.mask & ~where
-        weight = jnp.where(jnp.asarray(used), evidence.problem.weight, 0.0)
-        now = eqx.tree_at(lambda e: e.problem.weight, evidence, weight)
-        residual, source = (np.asarray(image, float) for image in explained(now, eta))
-        more = foreign(residual, source, used, binned.pixel_scale, centre) & used
-        if not more.any():
-            break
-        where |= more
-    if not where.any() or where.mean() > MOST:
-        return observation
+    residual, source = (np.asarray(image, float) for image in explained(evidence, jnp.asarray(eta)))
+    where = foreign(residual, source, binned.mask, binned.pixel_scale, centre)
     k = round(binned.pixel_scale / observation.pixel_scale)
     fine = np.kron(where, np.ones((k, k), bool))
     border = [(m - n) // 2 for m, n in zip(fine.shape, observation.shape, strict=True)]
     fine = fine[tuple(slice(b, b + n) for b, n in zip(border, observation.shape, strict=True))]
-    labels = np.asarray(scipy.ndimage.label(where, np.ones((3, 3)))[0])  # type: ignore[index]
-    x, y = binned.coordinates()
+    return replace(observation, mask=observation.mask & ~fine) if (fine & observation.mask).any() else observation
+
+
+def noted(before: Observation, after: Observation) -> Observation:
+    """`after` with a note on what `before` has and it has not; `before`, if that is too much to be foreign."""
+    lost = before.mask & ~after.mask
+    if not lost.any() or lost.mean() > MOST:
+        return before
+    labels = np.asarray(scipy.ndimage.label(lost, np.ones((3, 3)))[0])  # type: ignore[index]
+    x, y = before.coordinates()
     spots = [f"({x[labels == i].mean():+.2f}, {y[labels == i].mean():+.2f})" for i in range(1, labels.max() + 1)]
-    lost = int(np.sum(fine & observation.mask))
-    note = f"{lost} pixels masked as foreign light at {', '.join(spots)} arcsec: no source behind the lens explains it"
-    return replace(observation, mask=observation.mask & ~fine, notes=(*observation.notes, note))
+    where = ", ".join(spots[:8]) + (", ..." if len(spots) > 8 else "")
+    note = f"{lost.sum()} pixels masked as foreign light at {where} arcsec: no source behind the lens explains it"
+    return replace(after, notes=(*after.notes, note))

@@ -24,7 +24,7 @@ from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
 from .evidence import Evidence, Informed, Mode, climb, informed, laplace, scatter, sources
-from .foreign import without_foreign
+from .foreign import ROUNDS, noted, without_foreign
 from .given import complete, coordinates, read_sets
 from .parallel import spread
 from .problem import Problem, build_problem
@@ -284,13 +284,20 @@ def initialise(
         middle = evidence(binned, prior.basis[:, :middle_rank], fov)
         modes = polished(middle, jnp.asarray(starts), stage.keep, stage.within * 4)
         if config.contaminants == "mask":
-            # with all of the prior's freedom, so that what is left over is no fault of the low rank
-            cleaned = without_foreign(observation, binned, evidence(binned, prior.basis, fov), modes.eta[0])
-            if cleaned is not observation:
+            whole, eta = observation, jnp.asarray(starts)
+            for _ in range(ROUNDS):
+                # with all of the prior's freedom, so that what is left over is no fault of the low rank
+                cleaned = without_foreign(observation, binned, evidence(binned, prior.basis, fov), modes.eta[0])
+                if cleaned is observation:
+                    break
                 observation = cleaned
                 binned = observation.binned(k) if k > 1 else observation
                 middle = evidence(binned, prior.basis[:, :middle_rank], fov)
-                modes = polished(middle, jnp.asarray(starts), stage.keep, stage.within * 4)
+                # all starts anew once the worst is gone: what it led astray may come right
+                modes = polished(middle, eta, stage.keep, stage.within * 4)
+                eta = modes.eta
+            observation = noted(whole, observation)
+            binned = observation.binned(k) if k > 1 else observation
         bar.advance()
         eta = modes.eta
         if fov is None:
