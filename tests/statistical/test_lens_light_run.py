@@ -48,6 +48,7 @@ def seen(tiny_system):
     return made, light, np.hypot(x - 2.3, y + 2.2), infer(observation, prior, LensModel(("sie",)), CONFIG)
 
 
+@pytest.mark.slow
 def test_light_and_source_are_told_apart(seen):
     made, light, _, posterior = seen
     assert posterior.attrs["config"]["lens_light"] == "mge2"
@@ -63,6 +64,7 @@ def test_light_and_source_are_told_apart(seen):
     assert np.sqrt(np.mean(light[used] ** 2)) > 4 and np.sqrt(np.mean(made.noiseless[used] ** 2)) > 2  # control
 
 
+@pytest.mark.slow
 def test_the_star_is_masked_and_noted(seen):
     _, _, distance, posterior = seen
     masked = posterior.image("mask") == 0
