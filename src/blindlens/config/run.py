@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from .base import Config, Stage
 from .baselines import BirdConfig, BlindDPSConfig, FastEMConfig
-from .joint import EvidenceConfig, RenoiseConfig, SplitGibbsConfig
+from .joint import CompareConfig, EvidenceConfig, RenoiseConfig, SplitGibbsConfig
 from .paper import GibbsDDRMConfig, SourceConfig
 from .start import InitialiseConfig
 
@@ -15,10 +15,15 @@ Method = Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast
 
 
 class LensConfig(Stage):
-    """The mass model: its components, and prior ranges that differ from the defaults, {name: [low, high]}."""
+    """The mass model: its components, and prior ranges that differ from the defaults, {name: [low, high]}.
+
+    The redshifts are needed by components that are told by their mass (nfw_subhalo).
+    """
 
     mass: tuple[str, ...] = ("epl", "shear", "multipole3")
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    z_lens: float | None = Field(default=None, gt=0)
+    z_source: float | None = Field(default=None, gt=0)
 
 
 class RunConfig(Config):
@@ -56,6 +61,7 @@ class RunConfig(Config):
     gibbsddrm: GibbsDDRMConfig = GibbsDDRMConfig()
     source: SourceConfig = SourceConfig()
     evidence: EvidenceConfig = EvidenceConfig()
+    compare: CompareConfig = CompareConfig()
     blind_dps: BlindDPSConfig = BlindDPSConfig()
     fast_em: FastEMConfig = FastEMConfig()
     bird: BirdConfig = BirdConfig()

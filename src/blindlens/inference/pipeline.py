@@ -59,7 +59,7 @@ def infer(
     observation = observation.binned(config.bin) if config.bin > 1 else observation
     prior = prior or config.prior
     prior = load_prior(prior) if isinstance(prior, str) else prior
-    lens = lens or LensModel(config.lens.mass, config.lens.ranges)
+    lens = lens or LensModel(**dict(config.lens))
     progress = progress or Progress()
     if config.lens_params is not None:
         return _infer_source(observation, prior, lens, config, out, progress)

@@ -71,7 +71,7 @@ class Halo(NamedTuple):
             raise BlindlensError(f"redshifts must be 0 < z_lens < z_source, not {z_lens:g} and {z_source:g}")
         cosmology = FlatLambdaCDM(H0=70, Om0=0.3)
         d_l, d_s = (cosmology.angular_diameter_distance(z) for z in (z_lens, z_source))
-        d_ls = cosmology.angular_diameter_distance_z1z2(z_lens, z_source)
+        d_ls = d_s - d_l * (1 + z_lens) / (1 + z_source)  # of a flat universe
         side = d_l * np.deg2rad(1 / 3600)  # of a square arcsec
         sigma_cr = constants.c**2 / (4 * math.pi * constants.G) * d_s / (d_l * d_ls) * side**2
         rho_200 = 200 * cosmology.critical_density(z_lens) * side**3
