@@ -80,7 +80,9 @@ def test_evidence_of_a_tiny_lens_agrees_with_a_dense_sum_over_the_prior(tiny_sys
     estimate = population(jax.random.key(1), small, covering(small, modes), 300, 4)
     assert estimate.ess > 60 and estimate.tail < 0.7
     assert abs(estimate.log_evidence - brute) < 0.25
-    half = population(jax.random.key(1), Evidence(small.problem, small.basis, small.x0 + 0.3), covering(small, modes), 300, 2)
+    half = population(
+        jax.random.key(1), Evidence(small.problem, small.basis, small.x0 + 0.3), covering(small, modes), 300, 2
+    )
     assert abs(half.log_evidence - brute) > 1  # another prior mean, another evidence
 
 

@@ -60,8 +60,8 @@ class Comparison(NamedTuple):
         for mass, estimate in ((self.without, self.small), (self.within, self.large)):
             if not estimate.tail < UNRELIABLE or estimate.ess < 20:
                 found.append(
-                    f"the evidence of {'+'.join(mass)} rests on {estimate.ess:.0f} effective draws (k {estimate.tail:.2f}): "
-                    "its error may be greater than said; raise compare.draws or compare.rounds"
+                    f"the evidence of {'+'.join(mass)} rests on {estimate.ess:.0f} effective draws (k "
+                    f"{estimate.tail:.2f}): its error may be greater than said; raise compare.draws or compare.rounds"
                 )
         return found
 
@@ -108,9 +108,9 @@ def compare(
     """Delta log p(y) of `config.lens` with the components `extra` against without them, under a Gaussian prior.
 
     prior: by default the configuration's; one that is not Gaussian is replaced by its surrogate. Modes come from a cold
-    start of the model without; those of the model with from a scan of the extra components about them. Both models share
-    source field, pixels and directions of the source. out: receives compare.json. Raises BlindlensError for components
-    that the model has already, or cannot have.
+    start of the model without; those of the model with from a scan of the extra components about them. Both models
+    share source field, pixels and directions of the source. out: receives compare.json. Raises BlindlensError for
+    components that the model has already, or cannot have.
     """
     config, progress = config or RunConfig(), progress or Progress()
     stage, prior = config.compare, prior or load_prior(config.prior)
@@ -202,6 +202,6 @@ def models(config: RunConfig, extra: tuple[str, ...]) -> tuple[LensModel, LensMo
     """The configured lens without and with the components `extra`, whose prior ranges may be among the configured."""
     own = dict(config.lens)
     large = LensModel(**{**own, "mass": (*config.lens.mass, *extra)})
-    foreign = set(config.lens.ranges) - set(LensModel(config.lens.mass, None, own["z_lens"], own["z_source"]).space.names)
+    foreign = {q.name for c in large.components[len(config.lens.mass) :] for q in c.parameters()}
     ranges = {name: ends for name, ends in config.lens.ranges.items() if name not in foreign}
     return LensModel(**{**own, "ranges": ranges}), large

@@ -1,4 +1,4 @@
-"""A lens model and one with more components: where in the larger space the gain may lie, from the smaller one's modes."""
+"""A lens model and one with more components: where in the larger space the gain may lie, from the smaller's modes."""
 
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ class Extension(eqx.Module):
 
 
 def _coordinates(small: ParameterSpace, large: ParameterSpace) -> list[int]:
-    """Where the normal coordinates of one space lie in another. BlindlensError for a parameter that it does not have."""
+    """Where the normal coordinates of one space lie in another. BlindlensError for a parameter that it lacks."""
     found = []
     for block in small.blocks:
         if not set(block.names) <= set(large.names):
@@ -51,8 +51,8 @@ def _coordinates(small: ParameterSpace, large: ParameterSpace) -> list[int]:
 
 
 class Scan(NamedTuple):
-    """For extra coordinates e (M, k) about a mode: coordinates eta (M, D) of `large`, and log p(y | l) + log N(eta; 0, I)
-    of the shared ones there (M,). precision: (d, d), of the shared ones.
+    """For extra coordinates e (M, k) about a mode: coordinates eta (M, D) of `large`, and there log p(y | l) + log N(eta;
+    0, I) of the shared ones, (M,). precision: (d, d), of the shared ones.
     """
 
     eta: Array
@@ -64,9 +64,9 @@ class Scan(NamedTuple):
 def scan(extension: Extension, eta: Array, extra: Array) -> Scan:
     """Extra components tried about a mode eta (d,) of `small`, the other parameters following them linearly.
 
-    With V = H H^T + I, J the derivative of the mode's mean residual, F the marginal Fisher matrix and d(e) what the extra
-    components change of the residual, the others move by -F^-1 J^T V^-1 d(e). The evidence there is exact: far from the
-    mode the linear one promises what is not there.
+    With V = H H^T + I, J the derivative of the mode's mean residual, F the marginal Fisher matrix and d(e) what the
+    extra components change of the residual, the others move by -F^-1 J^T V^-1 d(e). The evidence there is exact: far
+    from the mode the linear one promises what is not there.
     """
     small, large = extension.small, extension.large
     b, H = small.problem.system(eta, small.basis, small.x0)

@@ -1,6 +1,5 @@
 """Any lens of caustics (Stone et al. 2024) as a main component, through its JAX backend."""
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
