@@ -1,6 +1,6 @@
 """Evidence with against without a dark subhalo on simulated systems that have one, or have none.
 
-python benchmarks/subhalo_evidence.py OUT --systems 20 [--first 0] [--mass 10.5]
+python benchmarks/subhalo_evidence.py OUT --systems 20 [--first 0] [--mass 10]
 python benchmarks/subhalo_evidence.py OUT --table
 
 The first form runs the systems that OUT does not hold yet, from cold starts; the second writes table.md and
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--systems", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--mass", type=float, default=10.5)
+    parser.add_argument("--mass", type=float, default=10.0)
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:

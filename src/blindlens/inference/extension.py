@@ -1,4 +1,4 @@
-"""A lens model and one with more components: where in the larger space the gain may lie, from the smaller's modes."""
+"""A lens model and one with more components: where in the larger space the gain may lie, from the smaller one."""
 
 from typing import NamedTuple
 

@@ -70,7 +70,7 @@ def population(key: Array, evidence: Evidence, mixture: Mixture, draws: int, rou
 
 def mean_weight(log_weights: np.ndarray) -> tuple[float, float, float, float]:
     """Log of the mean weight, its standard error, the effective sample size, and k^ of the weights' tail."""
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     weights = scipy.special.softmax(log_weights)
     ess = float(1 / np.sum(weights**2))
@@ -141,4 +141,4 @@ def _components(mixture: Mixture, eta: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _log_density(mixture: Mixture, eta: np.ndarray) -> np.ndarray:
-    return scipy.special.logsumexp(_components(mixture, eta)[0], 0)
+    return np.asarray(scipy.special.logsumexp(_components(mixture, eta)[0], 0))

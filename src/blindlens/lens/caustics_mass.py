@@ -19,8 +19,8 @@ def _caustics() -> Any:
     """The package, on its JAX backend. BlindlensError where it is missing or was imported for PyTorch."""
     os.environ.setdefault("CASKADE_BACKEND", "jax")
     try:
-        import caustics
-        from caustics.backend_obj import backend
+        import caustics  # pyright: ignore[reportMissingImports]
+        from caustics.backend_obj import backend  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise BlindlensError(
             f"lenses of caustics need its package ({error}): pip install 'blindlens[caustics]'"

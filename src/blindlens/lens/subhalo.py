@@ -4,7 +4,7 @@ Both lie in the plane of the main lens. A ray at the very centre is not deflecte
 """
 
 import math
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -69,11 +69,12 @@ class Halo(NamedTuple):
 
         if not 0 < z_lens < z_source:
             raise BlindlensError(f"redshifts must be 0 < z_lens < z_source, not {z_lens:g} and {z_source:g}")
-        cosmology = FlatLambdaCDM(H0=70, Om0=0.3)
+        cosmology: Any = FlatLambdaCDM(H0=70, Om0=0.3)
+        c, G = (getattr(constants, name) for name in ("c", "G"))
         d_l, d_s = (cosmology.angular_diameter_distance(z) for z in (z_lens, z_source))
         d_ls = d_s - d_l * (1 + z_lens) / (1 + z_source)  # of a flat universe
         side = d_l * np.deg2rad(1 / 3600)  # of a square arcsec
-        sigma_cr = constants.c**2 / (4 * math.pi * constants.G) * d_s / (d_l * d_ls) * side**2
+        sigma_cr = c**2 / (4 * math.pi * G) * d_s / (d_l * d_ls) * side**2
         rho_200 = 200 * cosmology.critical_density(z_lens) * side**3
         return Halo(float(rho_200.to_value(units.Msun)), float(sigma_cr.to_value(units.Msun)), z_lens)
 
