@@ -10,7 +10,7 @@ from blindlens.inference.compare import compare, kernels, models, united
 from blindlens.inference.evidence import Evidence, climb, laplace
 from blindlens.inference.extension import Extension, scan
 from blindlens.inference.oracle import covering
-from blindlens.inference.population import population, refitted, tempered
+from blindlens.inference.population import mean_weight, population, refitted, tempered
 from blindlens.inference.problem import build_problem
 from blindlens.lens.mass import LensModel
 from blindlens.sampler.kernels import Mixture
@@ -48,20 +48,34 @@ class Gaussians:
 
 
 def test_population_finds_a_known_integral_and_its_error_is_honest():
-    d, found, errors = 4, [], []
-    start = Mixture(jnp.array([[0.0] * d, [1.0] * d]), 0.5 * jnp.stack([jnp.eye(d)] * 2), jnp.zeros(2))
+    d, found, errors, tails = 4, [], [], []
+    start = Mixture(jnp.array([[0.0] * d, [1.0] * d]), jnp.stack([jnp.eye(d)] * 2), jnp.zeros(2))
     start = Mixture(*(jnp.repeat(t, 8, 0) for t in start[:3]))
     for seed in range(12):
         key = jax.random.key(seed)
-        scattered = start._replace(means=start.means + 0.3 * jax.random.normal(key, start.means.shape))
+        scattered = start._replace(means=start.means + 0.5 * jax.random.normal(key, start.means.shape))
         estimate = population(key, Gaussians(), scattered, 400, 5)
         found.append(estimate.log_evidence)
         errors.append(estimate.error)
+        tails.append(estimate.tail)
+    assert np.median(tails) < 0.7
     exact = np.log(4.0)  # the density has no factor (2 pi)^(-d/2), which `population` divides by
     z = (np.array(found) - exact) / np.array(errors)
     assert np.max(errors) < 0.3
     assert abs(np.mean(z)) < 1.2 and 0.3 < np.sqrt(np.mean(z**2)) < 2.0
     assert np.std(found) > 0  # other seeds, other draws
+
+
+def test_the_tail_of_the_weights_is_seen():
+    rng = np.random.default_rng(3)
+    heavy, light = (np.log(rng.pareto(1 / k, 2000) + 1) for k in (1.2, 0.2))
+    assert mean_weight(heavy)[3] > 0.9 and mean_weight(light)[3] < 0.4
+    log_mean, error, ess, _ = mean_weight(light - 800)
+    weights = np.exp(light)
+    relative = weights.std() / weights.mean()
+    np.testing.assert_allclose(log_mean, np.log(weights.mean()) - 800)
+    np.testing.assert_allclose([error, ess], [relative / np.sqrt(2000), 2000 / (1 + relative**2)], rtol=1e-9)
+    assert mean_weight(np.full(100, -1e30))[3] == np.inf  # nothing was found
 
 
 def test_evidence_of_a_tiny_lens_agrees_with_a_dense_sum_over_the_prior(tiny_system):
@@ -70,7 +84,7 @@ def test_evidence_of_a_tiny_lens_agrees_with_a_dense_sum_over_the_prior(tiny_sys
     small = extension.small
     mode = laplace(small, eta)
     rng = np.random.default_rng(0)
-    draws, d = 6000, len(eta)
+    draws, d = 4000, len(eta)
     z = rng.normal(size=(draws, d))
     points = np.asarray(mode.eta) + 1.6 * z @ np.asarray(mode.factor).T
     values = np.asarray(jax.jit(lambda e: jax.lax.map(small.log_posterior, e))(jnp.asarray(points, jnp.float32)))

@@ -51,8 +51,8 @@ def _coordinates(small: ParameterSpace, large: ParameterSpace) -> list[int]:
 
 
 class Scan(NamedTuple):
-    """For extra coordinates e (M, k) about a mode: coordinates eta (M, D) of `large`, and there log p(y | l) + log N(eta;
-    0, I) of the shared ones, (M,). precision: (d, d), of the shared ones.
+    """For extra coordinates e (M, k) about a mode: the coordinates eta of `large`, (M, D), and value, (M,), there: log
+    p(y | l) + log N(eta; 0, I), the second term of the shared coordinates alone. precision: theirs, (d, d).
     """
 
     eta: Array

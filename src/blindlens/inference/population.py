@@ -75,7 +75,10 @@ def mean_weight(log_weights: np.ndarray) -> tuple[float, float, float, float]:
     weights = scipy.special.softmax(log_weights)
     ess = float(1 / np.sum(weights**2))
     log_mean = float(scipy.special.logsumexp(log_weights) - np.log(len(weights)))
-    _, tail = array_stats.psislw(log_weights)
+    try:
+        _, tail = array_stats.psislw(-log_weights)  # its argument is a log likelihood
+    except ValueError:  # of a tail that is all the same
+        tail = np.inf
     return log_mean, float(np.sqrt(max(1 / ess - 1 / len(weights), 0.0))), ess, float(tail)
 
 
