@@ -1,6 +1,6 @@
 """Evidence with against without a dark subhalo on simulated systems that have one, or have none.
 
-python benchmarks/subhalo_evidence.py OUT --systems 20 [--first 0] [--mass 10]
+python benchmarks/subhalo_evidence.py OUT --systems 20 [--first 0] [--mass 10] [--draws 500]
 python benchmarks/subhalo_evidence.py OUT --table
 
 The first form runs the systems that OUT does not hold yet, from cold starts; the second writes table.md and
@@ -46,7 +46,7 @@ CONFIG = RunConfig().replace(
     },
     # as many directions for all, so that no system compiles anew
     initialise={"draws": 300, "starts": 5, "steps": 60, "rank": 30, "keep": 3, "most_rank": 144, "tail": 1e-9},
-    compare={"draws": 250, "rounds": 4, "scan": 500, "starts": 3},
+    compare={"rounds": 4, "scan": 500, "starts": 3},
 )
 
 
@@ -73,7 +73,7 @@ def system(k: int, mass: float, prior: GaussianPrior) -> tuple[System, bool, boo
     return made, dark, foreign
 
 
-def run(k: int, mass: float, out: Path) -> None:
+def run(k: int, mass: float, draws: int, out: Path) -> None:
     """One system: compare.json and what is true."""
     path = out / f"{k:03d}.json"
     if path.is_file():
@@ -81,7 +81,12 @@ def run(k: int, mass: float, out: Path) -> None:
     prior = load_prior("galaxy-gaussian", SOURCE)
     assert isinstance(prior, GaussianPrior)
     made, dark, foreign = system(k, mass, prior)
-    found = compare(made.observation, ("nfw_subhalo",), prior, CONFIG.replace(seed=k))
+    found = compare(
+        made.observation,
+        ("nfw_subhalo",),
+        prior,
+        CONFIG.replace(seed=k, compare={**dict(CONFIG.compare), "draws": draws}),
+    )
     truth = {"subhalo": dark, "procedural": foreign, "mass": mass, "lens": made.truth,
              "peak": float(made.noiseless.max() / SIGMA)}  # fmt: skip
     write_text(path, json.dumps({"truth": truth, **found.summary()}, indent=2) + "\n")
@@ -129,7 +134,8 @@ def draw(rows: list, path: Path) -> None:
         axes.plot([], [], marker, color=colour, label=label)
     axes.axhline(0, color="k", lw=0.8)
     axes.axhline(LEVEL, color="k", lw=0.8, ls=":")
-    axes.set(xlabel="systems, by evidence", ylabel=r"$\Delta\,\log$ evidence [nats]", yscale="symlog")
+    axes.set(xlabel="systems, by evidence", ylabel=r"$\Delta\,\log$ evidence [nats]", yscale="symlog", xticks=[])
+    axes.margins(y=0.15)
     axes.legend(frameon=False)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=130)
@@ -141,13 +147,14 @@ def main() -> None:
     parser.add_argument("--systems", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--mass", type=float, default=10.0)
+    parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
         table(arguments.out)
         return
     for k in range(arguments.first, arguments.first + arguments.systems):
-        run(k, arguments.mass, arguments.out)
+        run(k, arguments.mass, arguments.draws, arguments.out)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class Comparison(NamedTuple):
                 "log_evidence": estimate.log_evidence,
                 "error": estimate.error,
                 "effective_draws": estimate.ess,
-                "pareto_k": estimate.tail,
+                "pareto_k": estimate.tail if np.isfinite(estimate.tail) else None,
             }
 
         return {
@@ -113,9 +113,8 @@ def compare(
     components that the model has already, or cannot have.
     """
     config, progress = config or RunConfig(), progress or Progress()
-    stage, prior = config.compare, prior or load_prior(config.prior)
-    gaussian = surrogate(prior, config)
     small, large = models(config, extra)
+    stage, gaussian = config.compare, surrogate(prior or load_prior(config.prior), config)
     observation = observation.binned(config.bin) if config.bin > 1 else observation
     keys = jax.random.split(jax.random.key(config.seed), 4)
     start = initialise(keys[0], observation, gaussian, small, config, progress)
