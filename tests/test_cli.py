@@ -206,3 +206,15 @@ def test_simulate(tmp_path, capsys):
     assert truth["source_fov"] == 6.24 and 0.8 <= truth["lens"]["Rein"] <= 2.2 and len(truth["lens"]) == 12
     assert fits.getdata(folders[0] / "source.fits").max() > 0
     assert run(capsys, "simulate", "--n", 0, "--out", tmp_path / "c")[0] == 2
+
+
+def test_compare_refuses_what_it_cannot_compare(tmp_path, capsys, lens_file):
+    for extra, message in (
+        ("nfw_subhalo", "lens.z_lens"),
+        ("nothing", "unknown mass component"),
+        ("shear", "nothing twice"),
+    ):
+        code, said = run(capsys, "compare", lens_file, "--with", extra, "--out", tmp_path / "out")
+        assert code == 2 and message in said and said.count("\n") == 1
+    code, said = run(capsys, "compare", lens_file, "--out", tmp_path / "out")
+    assert code == 2 and "--with" in said

@@ -238,6 +238,59 @@ def report(out: Path) -> None:
 
 
 @app.command
+def compare(
+    image: Path,
+    *,
+    extra: Annotated[tuple[str, ...], Parameter(name="--with", consume_multiple=True)],
+    noise: Path | None = None,
+    psf: Path | None = None,
+    mask: Path | None = None,
+    pixel_scale: float | None = None,
+    config: str = "default",
+    z_lens: float | None = None,
+    z_source: float | None = None,
+    seed: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Do the data ask for more components of the mass? Delta log evidence, with an error, under a Gaussian prior.
+
+    docs/mass_models.md lists the components; docs/subhalo.md says what the figures are worth.
+
+    Parameters
+    ----------
+    image
+        As in infer, and so are NOISE, PSF, MASK and PIXEL-SCALE.
+    extra
+        Components beside the configuration's lens.mass, such as nfw_subhalo or multipole4.
+    config
+        A YAML file, or a preset.
+    z_lens
+        Redshift of the lens, for components that are told by their mass.
+    z_source
+        Redshift of the source.
+    seed
+        Of all random numbers.
+    out
+        Folder that receives compare.json, by default named after the image.
+    """
+    prepare_jax()
+    run = RunConfig.load(config)
+    given = {"z_lens": z_lens, "z_source": z_source}
+    run = run.replace(lens={**dict(run.lens), **{key: value for key, value in given.items() if value is not None}})
+    run = run if seed is None else run.replace(seed=seed)
+    observation = Observation.from_fits(image, noise, psf, mask, pixel_scale)
+    out = Path(f"{observation.name}-blindlens") if out is None else out
+    progress = Progress(Console(stderr=True))
+
+    from .inference.compare import compare as run_comparison
+
+    found = run_comparison(observation, extra, config=run, out=out, progress=progress)
+    for warning in found.warnings():
+        progress.say(f"warning: {warning}")
+    progress.say(found.words())
+
+
+@app.command
 def simulate(*, n: Annotated[int, Parameter(name="--n")], seed: int = 0, out: Path) -> None:
     """Make systems of a procedural galaxy behind a random lens, in the set-up of arXiv:2511.04792.
 

@@ -61,7 +61,7 @@ def reproduce(out: Path, config: RunConfig, progress: Progress) -> list[dict[str
     Raises BlindlensError for a configuration that is not the paper's experiment.
     """
     refuse(config)
-    setting = Setting(load_prior(config.prior), LensModel(config.lens.mass, config.lens.ranges), config)
+    setting = Setting(load_prior(config.prior), LensModel(**config.lens.arguments()), config)
     sources = galaxies(config.seed, SYSTEMS, setting.prior.n)
     systems = simulate(simulation_key(config.seed), sources, setting.lens, fov=config.source_fov)
     seen = []

@@ -3,7 +3,7 @@
 from .base import Config, Stage
 from .baselines import BirdConfig, BlindDPSConfig, FastEMConfig
 from .coverage import CoverageConfig, SystemsConfig
-from .joint import EvidenceConfig, RenoiseConfig, SplitGibbsConfig
+from .joint import CompareConfig, EvidenceConfig, RenoiseConfig, SplitGibbsConfig
 from .paper import GibbsDDRMConfig, GuidanceConfig, RefineConfig, SourceConfig
 from .run import LensConfig, LensLightName, Method, RunConfig, presets
 from .start import InitialiseConfig, SersicConfig
@@ -11,6 +11,7 @@ from .start import InitialiseConfig, SersicConfig
 __all__ = [
     "BirdConfig",
     "BlindDPSConfig",
+    "CompareConfig",
     "Config",
     "CoverageConfig",
     "EvidenceConfig",

@@ -52,3 +52,13 @@ class EvidenceConfig(Stage):
     """The exact oracle for a Gaussian prior: SMC and NUTS on the evidence, then the source given the lens."""
 
     moves: int = Field(default=3, ge=1, description="rounds of moves of every draw after the SMC")
+
+
+class CompareConfig(Stage):
+    """Evidence of two mass models: a scan of the extra components, then population Monte Carlo."""
+
+    scan: int = Field(default=1000, ge=10, description="draws of the extra parameters' prior about each mode")
+    starts: int = Field(default=4, ge=1, description="of these, the best distinct ones climb")
+    components: int = Field(default=24, ge=1, description="kernels that cover the extra parameters' prior")
+    draws: int = Field(default=500, ge=20, description="lenses a round; twice as many in the last, which counts")
+    rounds: int = Field(default=4, ge=1, description="from which the mixture learns before")

@@ -1,13 +1,13 @@
 """One run of `infer`."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from .base import Config, Stage
 from .baselines import BirdConfig, BlindDPSConfig, FastEMConfig
-from .joint import EvidenceConfig, RenoiseConfig, SplitGibbsConfig
+from .joint import CompareConfig, EvidenceConfig, RenoiseConfig, SplitGibbsConfig
 from .paper import GibbsDDRMConfig, SourceConfig
 from .physics import PhysicsConfig
 from .start import InitialiseConfig
@@ -30,7 +30,10 @@ WIDE = {
 
 
 class LensConfig(Stage):
-    """The mass model: its components, the set of prior ranges, and those that differ from it, {name: [low, high]}."""
+    """The mass model: its components, the set of prior ranges, and those that differ from it, {name: [low, high]}.
+
+    The redshifts are needed by components that are told by their mass (nfw_subhalo).
+    """
 
     mass: tuple[str, ...] = ("epl", "shear", "multipole3")
     priors: Literal["auto", "paper", "wide"] = Field(
@@ -38,6 +41,12 @@ class LensConfig(Stage):
         description="paper: the ranges of a simulated system; wide: of real galaxies; auto: wide with lens light",
     )
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    z_lens: float | None = Field(default=None, gt=0)
+    z_source: float | None = Field(default=None, gt=0)
+
+    def arguments(self) -> dict[str, Any]:
+        """What a LensModel is made from."""
+        return {"mass": self.mass, "ranges": self.ranges, "z_lens": self.z_lens, "z_source": self.z_source}
 
     def prior_ranges(self, priors: str) -> dict[str, tuple[float, float]]:
         """The ranges that differ from the paper's with that set of priors; `ranges` has the last word."""
@@ -93,6 +102,7 @@ class RunConfig(Config):
     gibbsddrm: GibbsDDRMConfig = GibbsDDRMConfig()
     source: SourceConfig = SourceConfig()
     evidence: EvidenceConfig = EvidenceConfig()
+    compare: CompareConfig = CompareConfig()
     blind_dps: BlindDPSConfig = BlindDPSConfig()
     fast_em: FastEMConfig = FastEMConfig()
     bird: BirdConfig = BirdConfig()

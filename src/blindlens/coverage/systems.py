@@ -50,7 +50,7 @@ def setting(config: CoverageConfig) -> Setting:
         )
     prior = load_prior(run.prior, n)
     images = None if config.systems.sources == "prior" else open_images(config.systems.sources, n)
-    gaussian, lens = surrogate(prior, run), LensModel(run.lens.mass, run.lens.ranges)
+    gaussian, lens = surrogate(prior, run), LensModel(**run.lens.arguments())
     mean = gaussian.scale * np.asarray(gaussian.mean) + gaussian.offset
     components = gaussian.scale * np.asarray(gaussian.basis[:, : config.components])
     return Setting(config, prior, images, lens, mean, components)

@@ -60,7 +60,7 @@ def infer(
     """
     progress = progress or Progress()
     config, notes = settled(config or RunConfig(), observation)
-    lens = lens or LensModel(config.lens.mass, config.lens.ranges)
+    lens = lens or LensModel(**config.lens.arguments())
     if config.contaminants == "mask" and config.lens_light != "none":
         cleaned = without_contaminants(observation, protected_radius(lens))
         notes += cleaned.notes[len(observation.notes) :]

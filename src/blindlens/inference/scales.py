@@ -66,5 +66,6 @@ def settled(config: RunConfig, observation: Observation) -> tuple[RunConfig, lis
         # the mass of a real galaxy lies where its light does
         for name, middle in zip(("x0", "y0"), brightest(observation), strict=True):
             ranges = {name: (round(middle - OFFSET, 3), round(middle + OFFSET, 3))} | ranges
-    lens = {"mass": config.lens.mass, "priors": priors, "ranges": ranges}
+    redshifts = {name: getattr(config.lens, name) or getattr(config.physics, name) for name in ("z_lens", "z_source")}
+    lens = {"mass": config.lens.mass, "priors": priors, "ranges": ranges, **redshifts}
     return config.replace(lens_light=light, lens=lens), notes

@@ -11,6 +11,7 @@ from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 
 from ..check.residuals import normalised_residual
+from ..errors import BlindlensError
 from ..lens.critical import caustics, critical_lines
 from ..lens.mass import LensModel
 from ..posterior import Posterior
@@ -111,9 +112,18 @@ def input_panels(posterior: Posterior) -> list[Panel]:
 
 
 def lens_lines(posterior: Posterior) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Critical lines, and caustics relative to the source position, of the posterior mean lens; arcsec."""
-    mean = posterior.mean()
-    model = LensModel(mass_components(set(mean)), {"q": (min(0.6, 0.9 * mean["q"]), 1.0)})
+    """Critical lines, and caustics relative to the source position, of the posterior mean lens; arcsec.
+
+    None of a lens that its configuration does not describe (an object given in Python).
+    """
+    mean, attrs = posterior.mean(), posterior.attrs
+    own = attrs.get("config", {}).get("lens", {})
+    ranges = dict(own.get("ranges", {})) | ({"q": (min(0.6, 0.9 * mean["q"]), 1.0)} if "q" in mean else {})
+    try:
+        mass = attrs.get("mass", mass_components(set(mean)))
+        model = LensModel(mass, ranges, own.get("z_lens"), own.get("z_source"))
+    except BlindlensError:
+        return [], []
     p = {name: jnp.asarray(value) for name, value in mean.items()}
     half = max(posterior.image("image").shape) * posterior.attrs["pixel_scale"] / 2
     centre = np.array([mean["xs"], mean["ys"]])
