@@ -57,7 +57,7 @@ def run(k: int, free: bool, out: Path) -> None:
     assert isinstance(prior, GaussianPrior)
     made = system(k, lens)
     # the whole image, so that one program serves all systems
-    config = RunConfig().replace(trim=False, source_fov=None if free else FOV)
+    config = RunConfig().replace(trim=False, contaminants="keep", source_fov=None if free else FOV)
     key = jax.random.fold_in(jax.random.key(SEED), 10_000 + k)
     begin = time.perf_counter()
     start = initialise(key, made.observation, prior, lens, config, Progress())

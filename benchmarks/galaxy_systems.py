@@ -45,7 +45,8 @@ def run(k: int, prior: str, draws: int, out: Path) -> None:
     if (folder / "posterior.nc").is_file():
         return
     made = system(k)
-    config = RunConfig().replace(prior=prior, source_fov=FOV, flux_scale=1.0, chains=2, draws=draws, trim=False)
+    how = {"trim": False, "lens_light": "none", "contaminants": "keep"}
+    config = RunConfig().replace(prior=prior, source_fov=FOV, flux_scale=1.0, chains=2, draws=draws, **how)
     posterior = infer(made.observation, config=config, out=folder, progress=Progress(Console(stderr=True)))
     posterior.save(folder / "posterior.nc")
     write_text(folder / "truth.json", json.dumps(made.truth))

@@ -51,7 +51,7 @@ def run(k: int, method: str, out: Path) -> None:
     prior, lens = load_prior("galaxy-gaussian", N), LENS
     assert isinstance(prior, GaussianPrior)
     made = system(k, prior, lens)
-    config = RunConfig().replace(
+    config = RunConfig(lens_light="none", contaminants="keep").replace(
         method=method if method in ("evidence", "renoise") else "joint",
         flux_scale=1.0,
         source_fov=FOV,

@@ -57,7 +57,7 @@ def run(k: int, out: Path, draws: int) -> None:
     prior = load_prior("galaxy-gaussian", N)
     assert isinstance(prior, GaussianPrior)
     made = system(k, prior)
-    config = RunConfig().replace(
+    config = RunConfig(lens_light="none", contaminants="keep").replace(
         flux_scale=1.0, source_fov=FOV, seed=k, trim=False, supersampling=1, interpolation="bilinear"
     )
     # as many directions for all: no system compiles anew

@@ -29,7 +29,7 @@ from blindlens.prior.galaxies import galaxies
 from blindlens.storage import atomic_write, write_text
 
 N, PIXEL, SOURCE, FOV, FWHM, SIGMA = 40, 0.09, 16, 1.6, 0.16, 0.25
-CONFIG = RunConfig().replace(
+CONFIG = RunConfig(lens_light="none", contaminants="keep").replace(
     flux_scale=1.0,
     source_fov=FOV,
     trim=False,
