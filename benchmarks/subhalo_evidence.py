@@ -73,21 +73,19 @@ def system(k: int, mass: float, prior: GaussianPrior) -> tuple[System, bool, boo
     return made, dark, foreign
 
 
-def run(k: int, mass: float, draws: int, out: Path) -> None:
-    """One system: compare.json and what is true."""
+def run(k: int, mass: float, least: float, draws: int, out: Path) -> None:
+    """One system: compare.json and what is true. least: lower end of the prior of log_m200 when it is inferred."""
     path = out / f"{k:03d}.json"
     if path.is_file():
         return
     prior = load_prior("galaxy-gaussian", SOURCE)
     assert isinstance(prior, GaussianPrior)
     made, dark, foreign = system(k, mass, prior)
-    found = compare(
-        made.observation,
-        ("nfw_subhalo",),
-        prior,
-        CONFIG.replace(seed=k, compare={**dict(CONFIG.compare), "draws": draws}),
-    )
-    truth = {"subhalo": dark, "procedural": foreign, "mass": mass, "lens": made.truth,
+    lens = CONFIG.lens.model_dump()
+    lens["ranges"] |= {"log_m200": (least, 11.0)}
+    config = CONFIG.replace(seed=k, lens=lens, compare={**dict(CONFIG.compare), "draws": draws})
+    found = compare(made.observation, ("nfw_subhalo",), prior, config)
+    truth = {"subhalo": dark, "procedural": foreign, "mass": mass, "least": least, "lens": made.truth,
              "peak": float(made.noiseless.max() / SIGMA)}  # fmt: skip
     write_text(path, json.dumps({"truth": truth, **found.summary()}, indent=2) + "\n")
     print(k, "subhalo" if dark else "none", f"peak S/N {truth['peak']:.0f}", found.words(), flush=True)
@@ -147,6 +145,7 @@ def main() -> None:
     parser.add_argument("--systems", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--mass", type=float, default=10.0)
+    parser.add_argument("--least", type=float, default=8.0, help="lower end of the prior of log_m200")
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
@@ -154,7 +153,7 @@ def main() -> None:
         table(arguments.out)
         return
     for k in range(arguments.first, arguments.first + arguments.systems):
-        run(k, arguments.mass, arguments.draws, arguments.out)
+        run(k, arguments.mass, arguments.least, arguments.draws, arguments.out)
 
 
 if __name__ == "__main__":
