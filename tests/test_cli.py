@@ -149,24 +149,41 @@ def neighbour_file(tmp_path):
     return path
 
 
-def test_neighbours_are_masked_unless_told(tmp_path, capsys, neighbour_file, calls, no_prior):
+def test_who_masks_neighbours_follows_the_options(tmp_path, capsys, neighbour_file, calls, no_prior):
     def observed(*arguments):
         code, err = run(capsys, "infer", neighbour_file, "--out", tmp_path / "out", *arguments)
         assert code == 0, err
-        return calls[-1]["observation"], " ".join(err.split())
+        return calls[-1]["observation"], calls[-1]["config"], " ".join(err.split())
 
-    masked, err = observed()
-    assert not masked.mask[60, 15] and masked.mask[:, 40:].all()
-    assert "1 neighbour beyond 2.8 arcsec" in err and f"{masked.n_used} of 14641 pixels are used" in err
-    kept, err = observed("--contaminants", "keep")
-    assert kept.mask.all() and "neighbour beyond" not in err and calls[-1]["config"].contaminants == "keep"
+    observation, config, _ = observed()
+    assert observation.mask.all() and config.contaminants == "mask"  # the pipeline does it, for Python too
+    assert observed("--contaminants", "keep")[1].contaminants == "keep"
     own = tmp_path / "own.fits"
     mask = np.ones((121, 121), np.uint8)
     mask[:5] = 0
     fits.PrimaryHDU(mask).writeto(own)
-    given, err = observed("--mask", own)
+    given, config, err = observed("--mask", own)
     np.testing.assert_array_equal(given.mask, mask > 0)
-    assert f"{116 * 121} of 14641 pixels are used (non-zero in" in err
+    assert f"{116 * 121} of 14641 pixels are used (non-zero in" in err and config.contaminants == "keep"
+
+
+def test_neighbours_are_masked_by_infer_unless_told(monkeypatch, neighbour_file):
+    class Seen(Exception):
+        pass
+
+    def begin(observation, *_):
+        raise Seen(observation)
+
+    monkeypatch.setattr(pipeline, "begin", begin)
+    observation = Observation.from_fits(neighbour_file)
+    light = RunConfig(lens_light="mge").replace(lens={"priors": "paper"})
+    without = RunConfig(lens_light="none")
+    for config, masked in ((light, True), (light.replace(contaminants="keep"), False), (without, False)):
+        with pytest.raises(Seen) as seen:
+            pipeline.infer(observation, "galaxy-gaussian", config=config)
+        (cleaned,) = seen.value.args
+        assert cleaned.mask[60, 15] != masked and cleaned.mask[:, 40:].all()
+        assert any("1 neighbour beyond 2.8 arcsec" in note for note in cleaned.notes) == masked
 
 
 def test_centre_size_and_noise_from_the_background(tmp_path, capsys, neighbour_file, calls, no_prior):

@@ -47,6 +47,7 @@ class Gaussians:
         return jnp.logaddexp(one(jnp.zeros(d)), one(jnp.full(d, 1.0)) + np.log(3.0))
 
 
+@pytest.mark.slow
 def test_population_finds_a_known_integral_and_its_error_is_honest():
     d, found, errors, tails = 4, [], [], []
     start = Mixture(jnp.array([[0.0] * d, [1.0] * d]), jnp.stack([jnp.eye(d)] * 2), jnp.zeros(2))
@@ -162,6 +163,7 @@ def test_kernels_cover_the_points_by_their_weights():
     np.testing.assert_allclose(near.mean(0), 0.5, atol=0.2)  # N(0, 1) times N(1, 1)
 
 
+@pytest.mark.slow
 def test_compare_end_to_end(tiny_system, tmp_path):
     made, prior = tiny_system
     config = TINY_CONFIG.replace(

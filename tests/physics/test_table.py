@@ -13,7 +13,8 @@ from blindlens.config.physics import PhysicsConfig
 from blindlens.cosmology import Distances
 from blindlens.errors import BlindlensError
 from blindlens.lens.critical import critical_lines
-from blindlens.lens.mass import LensModel, shear
+from blindlens.lens.mass import LensModel
+from blindlens.lens.perturbations import shear
 from blindlens.physics import derived
 from blindlens.physics.critical import effective_radius
 from blindlens.physics.source import fluxes, half_light_radius, reach

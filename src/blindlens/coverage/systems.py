@@ -36,7 +36,8 @@ class Setting(NamedTuple):
     def run(self, k: int) -> RunConfig:
         """How system number k is inferred."""
         run, systems = self.config.run, self.config.systems
-        return run.replace(source_fov=systems.source_fov, flux_scale=1.0, contaminants="keep", seed=run.seed + k)
+        nothing_else = {"lens_light": "none", "contaminants": "keep", "lens": {**dict(run.lens), "priors": "paper"}}
+        return run.replace(source_fov=systems.source_fov, flux_scale=1.0, seed=run.seed + k, **nothing_else)
 
 
 def setting(config: CoverageConfig) -> Setting:
