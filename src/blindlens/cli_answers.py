@@ -1,15 +1,58 @@
 """Commands on a finished run: answers in other units, and files for other programs."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 from rich.console import Console
 
+from .devices import prepare_jax
 from .errors import BlindlensError
 from .progress import Progress
+from .storage import atomic_write, write_text
+
+if TYPE_CHECKING:
+    from .posterior import Posterior
 
 export_app = App(name="export", help="Write a posterior for other programs.")
+
+
+def write_results(posterior: "Posterior", out: Path, progress: Progress) -> None:
+    """summary.json, report.html, report.png and corner.png in `out`, each atomically; warnings also to the user."""
+    from .check.verdict import judged
+    from .physics import derived
+    from .report.corner_plot import corner_figure
+    from .report.html import page
+    from .report.plots import report_figure
+
+    summary = judged(posterior)
+    summary["derived"] = derived(posterior)
+    write_text(out / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    for name, figure in (
+        ("report.png", report_figure(posterior, summary)),
+        ("corner.png", corner_figure(posterior)),
+    ):
+        with atomic_write(out / name) as temporary:
+            figure.savefig(temporary, dpi=150)
+    write_text(out / "report.html", page(posterior, summary, (out / "corner.png").read_bytes()))
+    for warning in summary["warnings"]:
+        progress.say(f"warning: {warning}")
+    progress.say(f"chi2 per pixel {summary['chi2_per_pixel']:.3f}, {summary['verdict']['state']}; results in {out}")
+
+
+def report(out: Path) -> None:
+    """Make report.html, report.png, corner.png and summary.json in OUT again, from its posterior.nc.
+
+    Parameters
+    ----------
+    out
+        Folder of a finished run.
+    """
+    prepare_jax()
+    from .posterior import Posterior
+
+    write_results(Posterior.load(out / "posterior.nc"), out, Progress(Console(stderr=True)))
 
 
 def derive(
@@ -40,7 +83,6 @@ def derive(
     north_up
         North is up and east left in an image without WCS.
     """
-    import json
 
     from .physics import derived, settings
     from .posterior import Posterior

@@ -13,9 +13,9 @@ from conftest import TINY_RANGES
 from blindlens import cli, prior
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
-from blindlens.inference.evidence import Evidence
+from blindlens.inference.evidence import Evidence, scatter
 from blindlens.inference.given import FARTHEST, coordinates, read_sets
-from blindlens.inference.initialise import initialise
+from blindlens.inference.initialise import inflated, initialise, seen
 from blindlens.inference.problem import build_problem
 from blindlens.inference.stages import fingerprint
 from blindlens.posterior import Posterior
@@ -187,6 +187,17 @@ def test_the_command_begins_from_a_file(system, cold, tmp_path, monkeypatch, cap
     with pytest.raises(SystemExit) as stop:
         cli.main([str(a) for a in ("infer", tmp_path / "lens.fits", "--init", tmp_path / "nowhere.yaml", *files)])
     assert stop.value.code == 2 and "there is no file" in capsys.readouterr().err
+
+
+def test_the_part_that_sees_a_source_does_not_shrink_to_nothing_with_its_brightness(system):
+    """Where no pixel's scatter reaches three times the noise, a tenth of the most is what counts."""
+    observation, prior = system
+    evidence = Evidence(build_problem(observation, prior, LENS, CONFIG, CONFIG.source_fov), prior.basis, prior.mean)
+    eta = jnp.zeros((1, LENS.space.size))
+    bright, faint = seen(evidence, eta), seen(inflated(evidence, 1e4), eta)
+    assert min(faint) >= 2 and all(b >= f for b, f in zip(bright, faint, strict=True))
+    # control: at that noise nothing reaches the threshold
+    assert float(scatter(inflated(evidence, 1e4), eta[0]).max()) < 3
 
 
 def test_coordinates_at_the_end_of_a_range_are_finite():

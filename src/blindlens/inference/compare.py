@@ -21,10 +21,10 @@ from .evidence import Evidence, Mode
 from .extension import Extension, Scan, scan
 from .initialise import distinct, initialise, laplace_log_weights, polish
 from .oracle import covering
-from .pipeline import surrogate
+from .pipeline import prepared, surrogate
 from .population import UNRELIABLE, Estimate, population, tempered
 from .problem import build_problem
-from .scales import image_scales, settled
+from .scales import image_scales
 
 WIDE = 1.5
 """Standard deviations of the scan's components are this much wider than the linear answer of source and lens."""
@@ -114,12 +114,10 @@ def compare(
     components that the model has already, or cannot have.
     """
     progress = progress or Progress()
-    config, notes = settled(config or RunConfig(), observation)
-    for note in notes:
-        progress.say(f"note: {note}")
+    models(config or RunConfig(), extra)  # what cannot be is said before anything is computed
+    config, _, observation = prepared(config or RunConfig(), None, observation, progress)
     small, large = models(config, extra)
     stage, gaussian = config.compare, surrogate(prior or load_prior(config.prior), config)
-    observation = observation.binned(config.bin) if config.bin > 1 else observation
     keys = jax.random.split(jax.random.key(config.seed), 4)
     scales = image_scales(observation, config)
     start = initialise(keys[0], observation, gaussian, small, config, progress, scales)

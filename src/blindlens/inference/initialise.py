@@ -28,7 +28,7 @@ from .foreign import ROUNDS, noted, without_foreign
 from .given import complete, coordinates, read_sets
 from .parallel import spread
 from .problem import Problem, build_problem
-from .scales import ImageScales, image_scales
+from .scales import ImageScales, binning, image_scales
 from .sersic import SersicFit, sersic_ends, sersic_fit
 
 ANY = 1e30
@@ -249,9 +249,7 @@ def initialise(
     BlindlensError for a file that cannot be used.
     """
     stage = config.initialise
-    k = max(1, round(max(observation.shape) / stage.pixels))
-    if k % 2 == 0 and any(n % 2 for n in observation.shape):
-        k += 1
+    k = binning(observation, config)
     binned = observation.binned(k) if k > 1 else observation
     scales = scales or image_scales(observation, config)
     guess = {} if scales.light is None else scales.light.shape

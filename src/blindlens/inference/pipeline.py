@@ -59,7 +59,20 @@ def infer(
     Raises BlindlensError when the data cannot be used or no start has a finite posterior.
     """
     progress = progress or Progress()
-    config, notes = settled(config or RunConfig(), observation)
+    config, lens, observation = prepared(config or RunConfig(), lens, observation, progress)
+    prior = prior or config.prior
+    prior = load_prior(prior) if isinstance(prior, str) else prior
+    if config.lens_params is not None:
+        return _infer_source(observation, prior, lens, config, out, progress)
+    run = begin(observation, prior, lens, config, out, progress)
+    return concluded(run, _sampled(run))
+
+
+def prepared(
+    config: RunConfig, lens: LensModel | None, observation: Observation, progress: Progress
+) -> tuple[RunConfig, LensModel, Observation]:
+    """What the image decides of the configuration, the lens model, and the image without neighbours and binned."""
+    config, notes = settled(config, observation)
     lens = lens or LensModel(**config.lens.arguments())
     if config.contaminants == "mask" and config.lens_light != "none":
         cleaned = without_contaminants(observation, protected_radius(lens))
@@ -68,13 +81,7 @@ def infer(
     for note in notes:
         progress.say(f"note: {note}")
     observation = replace(observation, notes=(*observation.notes, *notes))
-    observation = observation.binned(config.bin) if config.bin > 1 else observation
-    prior = prior or config.prior
-    prior = load_prior(prior) if isinstance(prior, str) else prior
-    if config.lens_params is not None:
-        return _infer_source(observation, prior, lens, config, out, progress)
-    run = begin(observation, prior, lens, config, out, progress)
-    return concluded(run, _sampled(run))
+    return config, lens, observation.binned(config.bin) if config.bin > 1 else observation
 
 
 def _infer_source(

@@ -26,11 +26,15 @@ class ImageScales(NamedTuple):
     light: LightGuess | None
 
 
+def binning(observation: Observation, config: RunConfig) -> int:
+    """Pixels a side that are averaged into one for a first look; odd where the image has a middle pixel."""
+    k = max(1, round(max(observation.shape) / config.initialise.pixels))
+    return k + 1 if k % 2 == 0 and any(n % 2 for n in observation.shape) else k
+
+
 def image_scales(observation: Observation, config: RunConfig) -> ImageScales:
     """Binned and cropped versions of one image must share these, or their normal coordinates mean different things."""
-    k = max(1, round(max(observation.shape) / config.initialise.pixels))
-    if k % 2 == 0 and any(n % 2 for n in observation.shape):
-        k += 1
+    k = binning(observation, config)
     seen = observation.binned(k) if k > 1 else observation
     light, arcs = None, observation.image[observation.mask]
     if config.lens_light not in ("auto", "none"):

@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 
 from ..config import SplitGibbsConfig
+from ..errors import BlindlensError
 from ..prior import GaussianPrior
 from ..progress import Progress
 from ..sampler.kernels import Mixture
@@ -51,10 +52,14 @@ def sample(
     store: Store,
     progress: Progress,
 ) -> Draws:
-    """`draws` draws of each of `chains` chains."""
+    """`draws` draws of each of `chains` chains. BlindlensError where the lens shows nothing of the source."""
     chain_key, run_key = jax.random.split(key)
     keys = jax.vmap(lambda k: jax.random.fold_in(chain_key, k))(jnp.arange(chains))
     gain = float(gain_bound(full.problem, start.modes.eta[0], prior.n))
+    if not gain > 0:
+        raise BlindlensError(
+            "no pixel of the image sees a source behind the lens that was found; check the image, or give --init FILE"
+        )
     rho = float(np.sqrt(stage.bias / gain))
     block = stage.thin * max(1, BLOCK // stage.thin)
     warm = -(-stage.warmup // block)
