@@ -27,6 +27,7 @@ from blindlens.config import RunConfig
 from blindlens.inference.evidence import Evidence
 from blindlens.inference.initialise import initialise, polish
 from blindlens.inference.problem import build_problem
+from blindlens.inference.scales import image_scales
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import System, simulate
 from blindlens.prior import GaussianPrior, load_prior
@@ -63,7 +64,7 @@ def run(k: int, free: bool, out: Path) -> None:
     start = initialise(key, made.observation, prior, lens, config, Progress())
     seconds = time.perf_counter() - begin
     part = made.observation.cropped(start.shape)
-    problem = build_problem(part, prior, lens, config, start.fov, made.observation)
+    problem = build_problem(part, prior, lens, config, start.fov, image_scales(made.observation, config))
     full = Evidence(problem, start.informed.basis, prior.mean)
     truth = problem.space.to_normal(
         {name: jnp.asarray(value) for name, value in made.truth.items()} | {"flux_scale": flux(made, prior)}

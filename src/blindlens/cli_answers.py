@@ -87,7 +87,6 @@ def derive(
     from .physics import derived, settings
     from .posterior import Posterior
     from .report.words import value_with_error
-    from .storage import write_text
 
     path = run / "summary.json"
     try:

@@ -44,7 +44,7 @@ class Observation:
         image, noise = (_native(a, what) for a, what in ((self.image, "image"), (self.noise, "noise map")))
         if image.ndim != 2:
             raise BlindlensError(f"the image must be two-dimensional, not of shape {image.shape}; extract one plane")
-        given = np.ones(image.shape, bool) if self.mask is None else _native(self.mask, "mask") != 0
+        given = np.ones(image.shape, bool) if self.mask is None else np.nan_to_num(_native(self.mask, "mask")) != 0
         for array, what in ((noise, "noise map"), (given, "mask")):
             if array.shape != image.shape:
                 raise BlindlensError(
@@ -152,6 +152,8 @@ class Observation:
             raise BlindlensError(
                 f"the centre ({x:g}, {y:g}) lies outside the image of {nx} x {ny} pixels; count them from 1, x first"
             )
+        if size is not None and not 0 < size < 1e6 * self.pixel_scale:
+            raise BlindlensError(f"the size must be a positive number of arcsec that fits in memory, not {size}")
         spans = []
         for centre, n in ((y, ny), (x, nx)):
             ends = int(np.rint(2 * (centre - 1)))  # first + last pixel of the part: a whole number has a parity

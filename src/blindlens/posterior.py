@@ -35,9 +35,9 @@ def unwrapped(name: str, draws: np.ndarray) -> np.ndarray:
     return draws if p is None else about_mean(draws, p)
 
 
-def about_mean(draws: np.ndarray, period: float) -> np.ndarray:
+def about_mean(draws: np.ndarray, period: float, weights: np.ndarray | None = None) -> np.ndarray:
     """Draws moved by whole periods to within half a period of their circular mean, which lies in [0, period)."""
-    mean = np.angle(np.mean(np.exp(2j * np.pi * draws / period))) * period / (2 * np.pi) % period
+    mean = np.angle(np.average(np.exp(2j * np.pi * draws / period), weights=weights)) * period / (2 * np.pi) % period
     return mean + (draws - mean + period / 2) % period - period / 2
 
 

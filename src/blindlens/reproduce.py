@@ -20,6 +20,7 @@ from .inference.evolution import evolution, tweedie_mean
 from .inference.gibbsddrm import GibbsDDRM
 from .inference.pipeline import infer
 from .inference.problem import Problem, build_problem
+from .inference.scales import settled
 from .inference.source import guide
 from .inference.stages import fingerprint
 from .lens.mass import LensModel
@@ -103,7 +104,8 @@ def refuse(config: RunConfig) -> None:
 def joint(folder: Path, setting: Setting, system: System, progress: Progress) -> Posterior:
     """The posterior of one system: the one in the folder if it was made by the same, else a new one."""
     prior, lens, config = setting
-    mark, path = fingerprint(system.observation, prior, lens, config), folder / "posterior.nc"
+    decided, _ = settled(config, system.observation)
+    mark, path = fingerprint(system.observation, prior, lens, decided), folder / "posterior.nc"
     if path.is_file() and (kept := Posterior.load(path)).attrs.get("fingerprint") == mark:
         progress.say(f"{system.observation.name}: done before")
         return kept

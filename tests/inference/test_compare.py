@@ -172,6 +172,6 @@ def test_compare_end_to_end(tiny_system, tmp_path):
     )
     found = compare(made.observation, ("sis_subhalo",), prior, config, out=tmp_path)
     # a system without a subhalo: no more than its prior volume is lost, and none is found
-    assert -8 < found.gain < 1 and "no need" in found.words() or "undecided" in found.words()
+    assert -8 < found.gain < 1 and ("no need" in found.words() or "undecided" in found.words())
     assert set(found.extra) == {"x_sub", "y_sub", "theta_sub"}
     assert (tmp_path / "compare.json").is_file()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from blindlens.config import RunConfig
+from blindlens.inference.collect import with_noise_scale
 from blindlens.inference.light_guess import light_at_centre, light_guess
 from blindlens.inference.problem import lens_light
 from blindlens.inference.scales import image_scales, settled
@@ -100,3 +101,37 @@ def test_the_prior_of_a_gaussian_follows_the_galaxys_profile():
     for k in np.flatnonzero((sigmas > 0.3) & (sigmas < 1.2)):
         assert sd[k] == pytest.approx(2 * alone[r >= sigmas[k]].max(), rel=0.25)
     assert (np.diff(sd) <= 0).all() and sd[0] > 20 * sd[-1]
+
+
+def test_a_galaxy_off_the_middle_lies_within_its_prior():
+    """Large pixels let the brightest spot lie further out than its prior: it is moved to the end."""
+    far = Observation(image_of(3.0, 0).image, np.full((61, 61), 0.02), gaussian_psf(0.2, SCALE), None, 0.5)
+    guess = light_guess(far).shape
+    eta = (
+        lens_light(RunConfig(lens_light="mge"), image_scales(far, RunConfig(lens_light="mge")))
+        .space()
+        .to_normal({name: jnp.asarray(value) for name, value in guess.items()})
+    )
+    assert np.isfinite(eta).all()
+
+
+def test_what_goes_without_light_says_so_and_redshifts_are_nobodys_business():
+    seen = image_of(3.0, 0.5)
+    config, notes = settled(RunConfig(method="bird"), seen)
+    assert config.lens_light == "none" and "without light" in notes[0]
+    known = RunConfig().replace(physics={"z_lens": 0.3, "z_source": 1.0})
+    assert settled(known, seen)[0].lens == settled(RunConfig(), seen)[0].lens
+    halo = known.replace(lens={"mass": ("epl", "nfw_subhalo")})
+    assert settled(halo, seen)[0].lens.z_lens == 0.3
+    assert not RunConfig().masks_neighbours and settled(RunConfig(), seen)[0].masks_neighbours
+
+
+def test_the_posterior_has_the_noise_that_the_model_has():
+    seen = image_of(3.0, 0.5)
+    draws = {"noise_scale": np.array([[1.8, 2.2]])}
+    inferred = with_noise_scale(seen, RunConfig(noise_scale="infer"), draws)
+    given = with_noise_scale(seen, RunConfig(noise_scale=2.0), {})
+    for told in (inferred, given):
+        np.testing.assert_allclose(told.noise, 2 * seen.noise)
+        assert "2 times the map" in told.notes[-1]
+    assert with_noise_scale(seen, RunConfig(), {}) is seen

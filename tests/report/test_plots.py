@@ -7,7 +7,7 @@ from conftest import TRUTH, blob, make_posterior
 from matplotlib import pyplot
 
 from blindlens.report.corner_plot import corner_figure
-from blindlens.report.plots import lens_lines, mass_components, report_figure, sources_in_one_frame
+from blindlens.report.plots import lens_lines, report_figure, sources_in_one_frame
 from blindlens.report.words import symbol, value_with_error
 
 
@@ -26,11 +26,6 @@ def test_critical_lines_and_caustics_lie_where_they_should(posterior):
     middle = (astroid.max(0) + astroid.min(0)) / 2
     assert np.hypot(*(middle + [TRUTH["xs"] - TRUTH["x0"], TRUTH["ys"] - TRUTH["y0"]])) < 0.1
     assert np.ptp(astroid, 0).max() < 1.0
-
-
-def test_mass_components():
-    assert mass_components(set(TRUTH)) == ("epl", "shear", "multipole3")
-    assert mass_components({"x0", "q", "phi", "Rein", "a_4", "phi_4", "flux_scale"}) == ("sie", "multipole4")
 
 
 def test_report_holds_the_data_in_arcsec(posterior):

@@ -65,13 +65,14 @@ class Config(Stage):
 def _in_words(error: ValidationError, root: type[Stage]) -> str:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
-    if where[:1] == ["flux_scale"]:
-        return f"flux_scale: give a positive number or 'infer', not {first['input']!r}"
+    if where[:1] in (["flux_scale"], ["noise_scale"]):
+        return f"{where[0]}: give a positive number or 'infer', not {first['input']!r}"
     if where[:1] == ["supersampling"]:
         return f"supersampling: give a whole number of rays from 1 on, or 'auto', not {first['input']!r}"
     if first["type"] != "extra_forbidden":
         got = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
-        return f"{'.'.join(where) or 'the whole file'}: {first['msg'].lower()}{got}"
+        message = first["msg"][:1].lower() + first["msg"][1:]  # names in it keep their capitals
+        return f"{'.'.join(where) or 'the whole file'}: {message}{got}"
     known = list(_stage(root, where[:-1]).model_fields)
     near = difflib.get_close_matches(where[-1], known, 1, 0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"

@@ -48,10 +48,16 @@ class LensConfig(Stage):
         """What a LensModel is made from."""
         return {"mass": self.mass, "ranges": self.ranges, "z_lens": self.z_lens, "z_source": self.z_source}
 
+    @property
+    def elliptical(self) -> bool:
+        """Is there a power law of ours?"""
+        return "epl" in self.mass or "sie" in self.mass
+
     def prior_ranges(self, priors: str) -> dict[str, tuple[float, float]]:
         """The ranges that differ from the paper's with that set of priors; `ranges` has the last word."""
-        wide = {} if priors != "wide" else {name: WIDE[name] for name in ("q", "Rein", "xs", "ys")}
+        wide = {} if priors != "wide" else {name: WIDE[name] for name in ("xs", "ys")}
         if priors == "wide":
+            wide |= {name: WIDE[name] for name in ("q", "Rein") if self.elliptical}
             wide |= {"t": WIDE["t"]} if "epl" in self.mass else {}
             wide |= {name: WIDE["gamma"] for name in ("gamma_1", "gamma_2") if "shear" in self.mass}
         return wide | self.ranges
@@ -107,6 +113,11 @@ class RunConfig(Config):
     fast_em: FastEMConfig = FastEMConfig()
     bird: BirdConfig = BirdConfig()
     physics: PhysicsConfig = PhysicsConfig()
+
+    @property
+    def masks_neighbours(self) -> bool:
+        """Are neighbours looked for? In images with lens light: those without are simulated, or have been cleaned."""
+        return self.contaminants == "mask" and self.lens_light not in ("auto", "none")
 
     @model_validator(mode="after")
     def _together(self) -> Self:

@@ -130,8 +130,10 @@ def parameters_of(template: Mapping[str, Any], origin: str = "the template") -> 
             p |= {"xs": float(meta["source_position"]["x"]), "ys": float(meta["source_position"]["y"])}
     except BlindlensError as error:
         raise BlindlensError(f"{origin}: {error}") from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BlindlensError(f"{origin} is no complete COOLEST template (missing or empty: {error})") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BlindlensError(
+            f"{origin} is no complete COOLEST template (missing, empty or no number: {error})"
+        ) from None
     return p
 
 

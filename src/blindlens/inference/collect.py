@@ -1,5 +1,7 @@
 """From draws to a posterior in the data's units."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -30,6 +32,16 @@ def _images(problem: Problem, draws: tuple[Array, Array, Array]) -> tuple[Array,
         return problem.source_image(eta, x), problem.light_image(eta, a)
 
     return jax.tree.map(lambda t: jnp.sum(t, 0), jax.lax.map(one, draws))
+
+
+def with_noise_scale(observation: Observation, config: RunConfig, params: dict[str, np.ndarray]) -> Observation:
+    """The observation with the noise that the model has: the map times the given factor, or its posterior mean."""
+    given = config.noise_scale if isinstance(config.noise_scale, float) else 1.0
+    factor = float(params["noise_scale"].mean()) if "noise_scale" in params else given
+    if factor == 1:
+        return observation
+    noise = np.where(observation.mask, factor * observation.noise, observation.noise)
+    return replace(observation, noise=noise, notes=(*observation.notes, f"the noise is {factor:.3g} times the map"))
 
 
 def refuse(draws: Draws, config: RunConfig) -> None:
@@ -71,6 +83,7 @@ def finished(
             bar.advance(min(COLLECTED, count - first))
     params = {name: np.asarray(value) for name, value in problem.params(draws.eta).items()}
     f = params.get("flux_scale", np.ones(1))
+    observation = with_noise_scale(observation, config, params)
     source = f[..., None, None] * np.asarray(problem.scale * draws.x + problem.offset)
     pictures = {"image": model} | ({"lens_light": light} if problem.light is not None else {})
     attrs = {

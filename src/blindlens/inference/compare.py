@@ -13,6 +13,7 @@ from ..config import CompareConfig, RunConfig
 from ..errors import BlindlensError
 from ..lens.mass import LensModel
 from ..observation import Observation
+from ..posterior import about_mean, period
 from ..prior import Denoiser, load_prior
 from ..progress import Progress
 from ..sampler.kernels import Mixture
@@ -114,9 +115,15 @@ def compare(
     components that the model has already, or cannot have.
     """
     progress = progress or Progress()
-    models(config or RunConfig(), extra)  # what cannot be is said before anything is computed
-    config, _, observation = prepared(config or RunConfig(), None, observation, progress)
-    small, large = models(config, extra)
+    asked = config or RunConfig()
+    own = models(asked, extra)[0].space.names
+    ranges = {name: ends for name, ends in asked.lens.ranges.items() if name in own}
+    config = asked.replace(lens={**dict(asked.lens), "ranges": ranges})
+    config, small, observation = prepared(config, None, observation, progress)
+    # what the smaller model leaves over is the question, and not to be masked
+    config = config.replace(contaminants="keep")
+    wider = {**dict(config.lens), "ranges": {**asked.lens.ranges, **config.lens.ranges}}
+    large = models(config.replace(lens=wider), extra)[1]
     stage, gaussian = config.compare, surrogate(prior or load_prior(config.prior), config)
     keys = jax.random.split(jax.random.key(config.seed), 4)
     scales = image_scales(observation, config)
@@ -146,7 +153,8 @@ def compare(
     found = {}
     for name in large.space.names:
         if name not in small.space.names:
-            value = np.asarray(values[name], np.float64)
+            value, turn = np.asarray(values[name], np.float64), period(name)
+            value = value if turn is None else about_mean(value, turn, within.weights)
             mean = float(within.weights @ value)
             found[name] = (mean, float(np.sqrt(within.weights @ (value - mean) ** 2)))
     comparison = Comparison(small.mass, large.mass, without, within, found)

@@ -281,8 +281,9 @@ def initialise(
                 starts = given_starts(key, coarse, path, guess, stage, bar.advance)
         middle = evidence(binned, prior.basis[:, :middle_rank], fov)
         modes = polished(middle, jnp.asarray(starts), stage.keep, stage.within * 4)
-        if config.contaminants == "mask":
-            whole, eta = observation, jnp.asarray(starts)
+        # where the noise is to be inferred, nothing says yet what stands out of it
+        if config.masks_neighbours and config.noise_scale != "infer":
+            whole, before, eta = observation, modes, jnp.asarray(starts)
             for _ in range(ROUNDS):
                 # with all of the prior's freedom, so that what is left over is no fault of the low rank
                 cleaned = without_foreign(observation, binned, evidence(binned, prior.basis, fov), modes.eta[0])
@@ -295,6 +296,7 @@ def initialise(
                 modes = polished(middle, eta, stage.keep, stage.within * 4)
                 eta = modes.eta
             observation = noted(whole, observation)
+            modes = before if observation is whole else modes
             binned = observation.binned(k) if k > 1 else observation
         bar.advance()
         eta = modes.eta

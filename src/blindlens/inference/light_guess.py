@@ -133,4 +133,5 @@ def light_guess(observation: Observation) -> LightGuess:
     radius = _radius(observation, x0, y0)
     off = observation.mask & (radius > NEAR)
     arcs = (observation.image - model)[off if off.any() else observation.mask]
-    return LightGuess({"x_light": x0, "y_light": y0, "q_light": q, "phi_light": float(phi)}, model, radius, arcs)
+    inside = {name: float(np.clip(at, -0.49, 0.49)) for name, at in (("x_light", x0), ("y_light", y0))}
+    return LightGuess({**inside, "q_light": q, "phi_light": float(phi)}, model, radius, arcs)

@@ -74,7 +74,7 @@ def prepared(
     """What the image decides of the configuration, the lens model, and the image without neighbours and binned."""
     config, notes = settled(config, observation)
     lens = lens or LensModel(**config.lens.arguments())
-    if config.contaminants == "mask" and config.lens_light != "none":
+    if config.masks_neighbours:
         cleaned = without_contaminants(observation, protected_radius(lens))
         notes += cleaned.notes[len(observation.notes) :]
         observation = replace(observation, mask=cleaned.mask)

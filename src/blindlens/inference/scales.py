@@ -56,7 +56,12 @@ def settled(config: RunConfig, observation: Observation) -> tuple[RunConfig, lis
     notes, light, priors = [], config.lens_light, config.lens.priors
     if light == "auto":
         without = config.lens_params is not None or config.method not in ("joint", "renoise", "evidence")
-        light = "none" if without or not light_at_centre(observation) else "mge2"
+        there = light_at_centre(observation)
+        light = "none" if without or not there else "mge2"
+        if there and without:
+            notes.append(
+                "the image has a peak of its own at its centre, but a known lens and this method go without light"
+            )
         if light == "mge2":
             notes.append(
                 "the image is brightest at its centre: the lens galaxy's own light is modelled (lens_light: mge2)"
@@ -66,10 +71,12 @@ def settled(config: RunConfig, observation: Observation) -> tuple[RunConfig, lis
         if priors == "wide":
             notes.append("prior ranges are those of real galaxies (lens: priors: wide)")
     ranges = config.lens.prior_ranges(priors)
-    if priors == "wide" and light != "none":
+    if priors == "wide" and light != "none" and config.lens.elliptical:
         # the mass of a real galaxy lies where its light does
         for name, middle in zip(("x0", "y0"), brightest(observation), strict=True):
             ranges = {name: (round(middle - OFFSET, 3), round(middle + OFFSET, 3))} | ranges
-    redshifts = {name: getattr(config.lens, name) or getattr(config.physics, name) for name in ("z_lens", "z_source")}
+    redshifts = {name: getattr(config.lens, name) for name in ("z_lens", "z_source")}
+    if "nfw_subhalo" in config.lens.mass:  # elsewhere they change no draw
+        redshifts = {name: value or getattr(config.physics, name) for name, value in redshifts.items()}
     lens = {"mass": config.lens.mass, "priors": priors, "ranges": ranges, **redshifts}
     return config.replace(lens_light=light, lens=lens), notes

@@ -24,7 +24,7 @@ def fingerprint(observation: Observation, prior: Denoiser, lens: LensModel, conf
 
     Raises BlindlensError when the file that the run starts from cannot be read.
     """
-    described = [__version__, prior.name, lens.mass, repr(lens.space), repr(lens.components)]
+    described = [__version__, prior.name, lens.mass, repr(lens.space.priors()), repr(lens.components)]
     described.append(config.model_dump(exclude={"physics"}))
     digest = hashlib.sha256(json.dumps(described, default=str).encode())
     # a prior that was trained further keeps its name

@@ -45,8 +45,8 @@ class SersicLight(LensLight):
 
 
 def centre_space() -> ParameterSpace:
-    """The centre, within 0.3 arcsec of the image's."""
-    return ParameterSpace((Uniform("x_light", -0.3, 0.3, "arcsec"), Uniform("y_light", -0.3, 0.3, "arcsec")))
+    """The centre, within 0.5 arcsec of the image's."""
+    return ParameterSpace((Uniform("x_light", -0.5, 0.5, "arcsec"), Uniform("y_light", -0.5, 0.5, "arcsec")))
 
 
 def ellipse(suffix: str = "") -> Polar:

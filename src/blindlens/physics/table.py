@@ -8,6 +8,7 @@ import numpy as np
 from ..config.physics import PhysicsConfig
 from ..cosmology import Distances
 from ..errors import BlindlensError
+from ..lens.drawn import lens_of
 from ..lens.mass import LensModel
 from ..posterior import Posterior, about_mean
 from ..sky import Sky
@@ -58,7 +59,7 @@ def derived(posterior: Posterior, physics: PhysicsConfig | None = None) -> dict[
 
     numbers = {}
     try:
-        numbers = _lensing(attrs, lens, sources)
+        numbers = _lensing(lens_of(posterior), attrs, lens, sources)
     except BlindlensError as error:
         notes.append(f"no magnification, fluxes and effective radius: {error}")
     numbers |= _magnitudes(numbers, physics, notes)
@@ -76,9 +77,12 @@ def derived(posterior: Posterior, physics: PhysicsConfig | None = None) -> dict[
     }
 
 
-def _lensing(attrs: dict[str, Any], lens: dict[str, np.ndarray], sources: np.ndarray) -> dict[str, np.ndarray]:
-    """What takes the deflections of every draw. BlindlensError for a mass model that is not known."""
-    model = LensModel(tuple(attrs["mass"]), _within(lens))
+def _lensing(
+    model: LensModel, attrs: dict[str, Any], lens: dict[str, np.ndarray], sources: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What takes the deflections of every draw. BlindlensError for a mass without an Einstein radius."""
+    if "Rein" not in lens:
+        raise BlindlensError("the mass has no Einstein radius among its parameters")
     mass = {name: lens[name] for name in model.space.names}
     fov = lens.get("source_fov", np.full(len(sources), attrs["source_fov"]))
     interpolation = attrs["config"].get("interpolation", "cubic")
@@ -112,11 +116,11 @@ def _in_kpc(
         notes.append("no kpc and solar masses: the redshifts are not known; give --z-lens and --z-source")
         return {}
     distances = Distances.between(physics.z_lens, physics.z_source, physics.cosmology)
-    found = {
-        "einstein_radius_kpc": lens["Rein"] * distances.kpc_lens,
-        "einstein_mass": distances.mass(lens["Rein"]),
-        "velocity_dispersion": distances.velocity_dispersion(lens["Rein"]),
-    }
+    found = {}
+    if "Rein" in lens:
+        found["einstein_radius_kpc"] = lens["Rein"] * distances.kpc_lens
+        found["einstein_mass"] = distances.mass(lens["Rein"])
+        found["velocity_dispersion"] = distances.velocity_dispersion(lens["Rein"])
     if "half_light_radius" in numbers:
         found["half_light_radius_kpc"] = numbers["half_light_radius"] * distances.kpc_source
     return found
@@ -124,7 +128,11 @@ def _in_kpc(
 
 def settings(posterior: Posterior, given: Mapping[str, Any] | None = None) -> PhysicsConfig:
     """What the run was told of the system, `given` in place of it."""
-    return PhysicsConfig.from_mapping({**posterior.attrs["config"].get("physics", {}), **(given or {})}, "physics")
+    config = posterior.attrs["config"]
+    lens = {name: config.get("lens", {}).get(name) for name in ("z_lens", "z_source")}
+    run = {name: value for name, value in config.get("physics", {}).items() if value is not None}
+    known = {name: value for name, value in lens.items() if value is not None}
+    return PhysicsConfig.from_mapping({**known, **run, **(given or {})}, "physics")
 
 
 def orientation(posterior: Posterior, physics: PhysicsConfig) -> tuple[Sky | None, list[str]]:
@@ -151,19 +159,13 @@ def thinned(posterior: Posterior) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 def _light_and_shear(lens: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The shear's strength, and angles in the image, radians from +x towards +y."""
-    found = {"mass_position_angle": lens["phi"]}
+    found = {"mass_position_angle": lens["phi"]} if "phi" in lens else {}
     if "gamma_1" in lens:
         found["shear"] = np.hypot(lens["gamma_1"], lens["gamma_2"])
         found["shear_position_angle"] = np.arctan2(lens["gamma_2"], lens["gamma_1"]) / 2
     for name in (name for name in lens if name.startswith("phi_light")):  # one for each set of Gaussians
         found[f"{name[len('phi_') :]}_position_angle"] = lens[name]
     return found
-
-
-def _within(lens: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """Ranges that hold the draws of q and t: they set the terms of the deflection's series."""
-    ranges = {"q": (min(0.6, 0.95 * float(lens["q"].min())), 1.0)}
-    return ranges | ({"t": (0.01, max(1.2, float(lens["t"].max())))} if "t" in lens else {})
 
 
 def summary(draws: np.ndarray, period: float | None = None) -> dict[str, Any]:

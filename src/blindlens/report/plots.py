@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..check.residuals import normalised_residual
 from ..errors import BlindlensError
 from ..lens.critical import caustics, critical_lines
-from ..lens.mass import LensModel
+from ..lens.drawn import lens_of
 from ..posterior import Posterior
 from .pictures import LIGHT, SIGNED, SPREAD, Panel, light_stretch
 from .words import findings, symbol, value_with_error
@@ -116,12 +116,9 @@ def lens_lines(posterior: Posterior) -> tuple[list[np.ndarray], list[np.ndarray]
 
     None of a lens that its configuration does not describe (an object given in Python).
     """
-    mean, attrs = posterior.mean(), posterior.attrs
-    own = attrs.get("config", {}).get("lens", {})
-    ranges = dict(own.get("ranges", {})) | ({"q": (min(0.6, 0.9 * mean["q"]), 1.0)} if "q" in mean else {})
+    mean = posterior.mean()
     try:
-        mass = attrs.get("mass", mass_components(set(mean)))
-        model = LensModel(mass, ranges, own.get("z_lens"), own.get("z_source"))
+        model = lens_of(posterior)
     except BlindlensError:
         return [], []
     p = {name: jnp.asarray(value) for name, value in mean.items()}
@@ -150,13 +147,6 @@ def sources_in_one_frame(posterior: Posterior, centre: tuple[float, float] | Non
             for x, at, f in zip(source, position, fov, strict=True)
         ]
     )
-
-
-def mass_components(names: set[str]) -> tuple[str, ...]:
-    """The components of a LensModel with parameters of these names."""
-    orders = sorted(int(name[2:]) for name in names if name.startswith("a_") and name[2:].isdigit())
-    shear = ("shear",) if "gamma_1" in names else ()
-    return ("epl" if "t" in names else "sie", *shear, *(f"multipole{m}" for m in orders))
 
 
 def _table(axes: Axes, summary: dict) -> None:
