@@ -181,7 +181,7 @@ def test_the_paper_method_end_to_end(tiny_system, tmp_path):
     ("values", "words"),
     [
         ({"gibbsddrm": {"window": [0.2, 0.7]}}, "window must fall"),
-        ({"gibbsddrm": {"end": False, "refine": {"marginal": 5}}}, "marginal needs the gibbs sweep"),
+        ({"gibbsddrm": {"end": False, "refine": {"marginal": 5}}}, "marginal needs the Gibbs sweep"),
         ({"gibbsddrm": {"redraw": {"solve": "spectral", "guidance": {"method": "cla"}}}}, "a lens that is known"),
         ({"source": {"solve": "spectral"}}, "spectral is for cla and pigdm, not for mmps"),
         ({"source": {"guidance": {"zeta": 1.0}}}, "zeta is for dps, not for mmps"),

@@ -61,12 +61,15 @@ def test_light_and_source_are_told_apart(seen):
     # the noise of a pixel is 1, the light reaches 60 and the arcs ten times the noise
     assert np.sqrt(np.mean((found - light)[used] ** 2)) < 1.0
     assert np.sqrt(np.mean((arcs - made.noiseless)[used] ** 2)) < 1.0
-    assert np.sqrt(np.mean(light[used] ** 2)) > 4 and np.sqrt(np.mean(made.noiseless[used] ** 2)) > 2  # control
+    # control: without the light, or without the source, the errors would be these
+    assert np.sqrt(np.mean(light[used] ** 2)) > 3 and np.sqrt(np.mean(made.noiseless[used] ** 2)) > 2
 
 
 @pytest.mark.slow
 def test_the_star_is_masked_and_noted(seen):
-    _, _, distance, posterior = seen
+    """The search follows it down to S/N 3 in an image smoothed by two pixels (1.1 arcsec) and adds a pixel."""
+    made, _, distance, posterior = seen
     masked = posterior.image("mask") == 0
-    assert masked[distance < 0.15].all() and not masked[distance > 1.2].any()
+    assert masked[distance < 0.15].all() and not masked[distance > 1.3].any()
+    assert np.abs(made.noiseless[masked]).max() < 0.5  # of the noise: no arc is lost
     assert any("masked" in note for note in posterior.attrs["notes"])
