@@ -65,3 +65,21 @@ def test_what_is_stacked_comes_back_and_only_values_may_differ():
         stacked([*trees, {"a": jnp.zeros(3), "b": "other"}])
     with pytest.raises(ValueError):
         stacked([*trees, {"a": jnp.zeros(4), "b": "same"}])
+
+
+EVIDENCES = """
+import jax, jax.numpy as jnp
+jax.config.update("jax_num_cpu_devices", 2)
+from blindlens.inference.parallel import spread
+from blindlens.inference.problem import condition
+
+H = jax.random.normal(jax.random.key(0), (4489, 68))
+values = jax.jit(lambda H, scale: spread(lambda H, s: condition(H[:, 0], s * H)[0], H, scale))(H, jnp.linspace(0.1, 1, 64))
+assert len(values.sharding.device_set) == 2 and bool(jnp.isfinite(values).all())
+"""
+
+
+def test_evidences_of_a_real_lens_size_come_to_an_end_on_two_devices():
+    """In batches of eight, as the search once took them, this never ends."""
+    command = [sys.executable, "-c", EVIDENCES]
+    subprocess.run(command, check=True, timeout=120, env=dict(os.environ, JAX_PLATFORMS="cpu"))

@@ -14,6 +14,9 @@ class SplitGibbsConfig(Stage):
     thin: int = Field(default=2, ge=1, description="sweeps per draw")
     local_every: int = Field(default=2, ge=1, description="sweeps from one Hamiltonian move of the lens to the next")
     leaps: int = Field(default=3, ge=1, description="of a Hamiltonian move; one gradient more")
+    leading: int = Field(
+        default=256, ge=1, description="directions of the source with which a Hamiltonian move is first tried"
+    )
     jumps: int = Field(default=2, ge=1, description="independent lens proposals a sweep, from the mixture of all modes")
     translations: int = Field(default=1, ge=0, description="moves of the source by a whole pixel a sweep")
     bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T): greatest excess noise")

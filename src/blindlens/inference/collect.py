@@ -16,6 +16,7 @@ from ..prior import Denoiser
 from ..progress import Progress
 from . import baselines
 from .blocks import Draws
+from .labels import relabelled
 from .problem import Problem
 from .stages import Store
 
@@ -81,7 +82,8 @@ def finished(
             s, g = _images(problem, (eta[some], x[some], a[some]))
             model, light = model + np.asarray(s + g) / count, light + np.asarray(g) / count
             bar.advance(min(COLLECTED, count - first))
-    params = {name: np.asarray(value) for name, value in problem.params(draws.eta).items()}
+    named = relabelled(problem, draws.eta, draws.eta[0, 0])
+    params = {name: np.asarray(value) for name, value in problem.params(named).items()}
     f = params.get("flux_scale", np.ones(1))
     observation = with_noise_scale(observation, config, params)
     source = f[..., None, None] * np.asarray(problem.scale * draws.x + problem.offset)

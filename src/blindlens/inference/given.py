@@ -93,7 +93,7 @@ def coordinates(space: ParameterSpace, one: dict[str, float]) -> tuple[np.ndarra
 
 @eqx.filter_jit
 def _rank(evidence: Evidence, eta: Array) -> Array:
-    return spread(lambda evidence, eta: evidence.log_posterior(eta), evidence, eta, batch_size=8)
+    return spread(lambda evidence, eta: evidence.log_posterior(eta), evidence, eta)
 
 
 def complete(key: Array, evidence: Evidence, sets: list[dict[str, float]], draws: int) -> tuple[np.ndarray, np.ndarray]:

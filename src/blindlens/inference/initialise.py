@@ -26,6 +26,7 @@ from ..progress import Progress
 from .evidence import Evidence, Informed, Mode, climb, informed, laplace, scatter, sources
 from .foreign import ROUNDS, noted, without_foreign
 from .given import complete, coordinates, read_sets
+from .labels import relabelled
 from .parallel import spread
 from .problem import Problem, build_problem
 from .scales import ImageScales, binning, image_scales
@@ -49,7 +50,7 @@ def rank_draws(
     """
     eta = jnp.where(guess[1], guess[0], jax.random.normal(key, (draws, evidence.problem.space.size)))
     hot = inflated(evidence, noise)
-    return eta, spread(lambda hot, eta: hot.log_evidence(eta), hot, eta, batch_size=8)
+    return eta, spread(lambda hot, eta: hot.log_evidence(eta), hot, eta)
 
 
 @eqx.filter_jit
@@ -314,6 +315,7 @@ def initialise(
         bar.advance()
         full = evidence(part, prior.basis, fov, search=False)
         eta = widened(eta, full.problem.space.size)
+        eta = relabelled(full.problem, eta, eta[0])
         directions = informed(full, eta, stage.tail, stage.most_rank)
         modes = polished(evidence(part, directions.basis, fov, search=False), eta, stage.keep, stage.within)
         bar.advance()

@@ -19,7 +19,9 @@ def spread(function: Callable[[Any, Any], Any], shared: Any, items: Any, batch_s
 
     items: a pytree whose leaves lead with the items. shared: a pytree that every device gets whole. A CPU maps one item
     at a time, or `batch_size` of them; an accelerator AT_ONCE of them at least. An item's result does not depend on how
-    many devices there are; on a CPU, without a `batch_size`, nor on the other items.
+    many devices there are; on a CPU, without a `batch_size`, nor on the other items. What factorises matrices goes
+    without one: after some batches of products and Cholesky factors XLA's threads stand still for ever where a CPU has
+    several devices (jax 0.10).
     """
     count = len(jax.tree.leaves(items)[0])
     if jax.default_backend() != "cpu":

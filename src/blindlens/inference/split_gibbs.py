@@ -22,7 +22,7 @@ from jax import Array
 
 from ..config import SplitGibbsConfig
 from ..prior import GaussianPrior
-from ..sampler.kernels import Info, Mixture, State, init, jump, propose, rotate
+from ..sampler.kernels import Info, Mixture, State, delayed, init, jump, propose, rotate
 from .evidence import Evidence
 from .parallel import spread
 from .problem import Problem, condition, draw
@@ -101,7 +101,7 @@ class SplitGibbs(eqx.Module):
                 (
                     lambda: jax.lax.cond(
                         local,
-                        lambda: rotate(key, state, target, *tuning, self.stage.leaps),
+                        lambda: self._hamiltonian(key, state, model, tuning),
                         lambda: (state, Info(jnp.asarray(jnp.nan), jnp.asarray(False))),
                     ),
                     lambda: jump(key, state, target, self.mixture),
@@ -119,6 +119,17 @@ class SplitGibbs(eqx.Module):
         chain = Chain(eta, rest + self._image(c[:r]), chain.nu, c[r:])
         by_kind = [jnp.mean(acceptance[kinds == k]) if n else jnp.zeros(()) for k, n in enumerate(counts)]
         return chain, (log_evidence, *by_kind)
+
+    def _hamiltonian(self, key: Array, state: State, model: Evidence, tuning: Tuning) -> tuple[State, Info]:
+        """A Hamiltonian move, found with the evidence of the leading directions where there are more."""
+        few = eqx.tree_at(lambda e: e.basis, model, self.basis[:, : self.stage.leading])
+
+        def move(key: Array, state: State) -> tuple[State, Info]:
+            return rotate(key, state, few.log_posterior, *tuning, self.stage.leaps)
+
+        if self.basis.shape[1] <= self.stage.leading:
+            return move(key, state)
+        return delayed(key, state, model.log_posterior, few.log_posterior, move)
 
     def data_step(self, key: Array, chain: Chain, rho: Array) -> tuple[Chain, Array]:
         """z | x, l by perturb-and-optimise; returns the relative residual of the linear solve too."""

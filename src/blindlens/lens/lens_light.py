@@ -22,6 +22,10 @@ class LensLight(eqx.Module):
     def images(self, p: dict[str, Array], x: Array, y: Array) -> Array:
         """Images per unit a, averaged over the rays x, y (s*s, ny, nx): (k, ny, nx), before the PSF."""
 
+    def alike(self) -> tuple[str, ...]:
+        """A parameter of each of two shapes whose exchange leaves the light and its prior as they are, if there are."""
+        return ()
+
 
 class SersicLight(LensLight):
     """One Sersic profile: a_1 amplitude exp(-b_n ((R / R_e)^(1/n) - 1)), R as in `sersic`.

@@ -46,6 +46,9 @@ class MultiGaussian(LensLight):
     def space(self) -> ParameterSpace:
         return centre_space() + ParameterSpace(tuple(ellipse(suffix) for suffix in self._suffixes()))
 
+    def alike(self) -> tuple[str, ...]:
+        return tuple(f"q_light{suffix}" for suffix in self._suffixes()) if self.sets == 2 else ()
+
     def images(self, p: dict[str, Array], x: Array, y: Array) -> Array:
         shapes = [(p[f"q_light{s}"], p[f"phi_light{s}"]) for s in self._suffixes()]
         centre = (p["x_light"], p["y_light"])

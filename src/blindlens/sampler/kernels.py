@@ -75,6 +75,26 @@ def rotate(
     return metropolis(accept_key, proposal, state, proposal.logdensity - state.logdensity + kinetic)
 
 
+def delayed(
+    key: Array,
+    state: State,
+    log_density: Callable[[Array], Array],
+    surrogate: Callable[[Array], Array],
+    kernel: Callable[[Array, State], tuple[State, Info]],
+) -> tuple[State, Info]:
+    """A move of a kernel that is reversible for a cheap surrogate density, put right for the true one.
+
+    Delayed acceptance (Christen & Fox 2005): log_density is evaluated once, however many values of the surrogate the
+    kernel needs. Its acceptance is that of both steps together.
+    """
+    move_key, accept_key = jax.random.split(key)
+    start = init(state.position, surrogate)
+    end, first = kernel(move_key, start)
+    correction = start.logdensity - end.logdensity
+    state, second = propose(accept_key, state, log_density, end.position, correction)
+    return state, Info(first.acceptance * second.acceptance, first.accepted & second.accepted)
+
+
 class Mixture(NamedTuple):
     """A mixture of multivariate t distributions: means (K, d), lower factors (K, d, d), log weights (K,)."""
 
