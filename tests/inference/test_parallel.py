@@ -74,7 +74,8 @@ from blindlens.inference.parallel import spread
 from blindlens.inference.problem import condition
 
 H = jax.random.normal(jax.random.key(0), (4489, 68))
-values = jax.jit(lambda H, scale: spread(lambda H, s: condition(H[:, 0], s * H)[0], H, scale))(H, jnp.linspace(0.1, 1, 64))
+evidence = lambda H, s: condition(H[:, 0], s * H)[0]
+values = jax.jit(lambda H, scales: spread(evidence, H, scales))(H, jnp.linspace(0.1, 1, 64))
 assert len(values.sharding.device_set) == 2 and bool(jnp.isfinite(values).all())
 """
 

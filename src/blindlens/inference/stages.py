@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -24,12 +23,10 @@ def fingerprint(observation: Observation, prior: Denoiser, lens: LensModel, conf
 
     Raises BlindlensError when the file that the run starts from cannot be read.
     """
-    described = [__version__, prior.name, lens.mass, repr(lens.space.priors()), repr(lens.components)]
+    described = [__version__, prior.digest(), lens.mass, repr(lens.space.priors()), repr(lens.components)]
     described.append(config.model_dump(exclude={"physics"}))
     digest = hashlib.sha256(json.dumps(described, default=str).encode())
-    # a prior that was trained further keeps its name
-    arrays = [observation.image, observation.noise, observation.psf, observation.mask, *jax.tree.leaves(prior)]
-    for array in arrays:
+    for array in (observation.image, observation.noise, observation.psf, observation.mask):
         digest.update(np.ascontiguousarray(array).tobytes())
     for file in (config.initialise.file, config.lens_params):
         if file is not None:

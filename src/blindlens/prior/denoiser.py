@@ -1,8 +1,11 @@
 """The Denoiser: what every prior on source images is to a sampler."""
 
 import abc
+import hashlib
 
 import equinox as eqx
+import jax
+import numpy as np
 from jax import Array
 
 
@@ -25,3 +28,10 @@ class Denoiser(eqx.Module):
     @abc.abstractmethod
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Draws of x from the prior, (*shape, n, n)."""
+
+    def digest(self) -> str:
+        """A hash of all that decides what the prior is, the same on every machine."""
+        found = hashlib.sha256(self.name.encode())
+        for leaf in jax.tree.leaves(self):
+            found.update(np.ascontiguousarray(leaf).tobytes())
+        return found.hexdigest()

@@ -1,5 +1,6 @@
 """The Gaussian prior: every quantity of the joint posterior that involves the source is exact with it."""
 
+import hashlib
 import itertools
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class GaussianPrior(Denoiser):
     """x ~ N(mean, S), S = B B^T + delta^2 (I - E E^T), B = E Lambda^(1/2): low rank plus a small diagonal.
 
     mean: (n, n). basis: B, (n*n, r), orthogonal columns with norms sqrt(Lambda_i) in descending order. delta: sd in the
-    n*n - r directions that B leaves out.
+    n*n - r directions that B leaves out. profiles: a hash of what B was computed from, if it was.
     """
 
     mean: Array
@@ -29,6 +30,14 @@ class GaussianPrior(Denoiser):
     offset: float = eqx.field(static=True)
     n: int = eqx.field(static=True)
     name: str = eqx.field(static=True)
+    profiles: str = eqx.field(static=True, default="")
+
+    def digest(self) -> str:
+        if not self.profiles:
+            return super().digest()
+        # the last digits of eigenvectors depend on the number of cores; the sizes tell of what was changed since
+        sizes = [f"{float(size):.3e}" for size in (self.mean.sum(), self.eigenvalues.sum(), self.eigenvalues[-1])]
+        return " ".join([self.name, self.profiles, str(self.n), *sizes])
 
     @property
     def eigenvalues(self) -> Array:
@@ -109,9 +118,10 @@ class GaussianPrior(Denoiser):
         order = np.argsort(np.concatenate([lam[keep] for lam, keep in zip(values, kept, strict=True)]))[::-1]
         basis = np.concatenate([f @ v[:, keep] for (f, v), keep in zip(vectors, kept, strict=True)], 1)[:, order]
         mean_image = np.interp(r, radius, mean)
-        return GaussianPrior(
-            jnp.asarray(mean_image, jnp.float32), jnp.asarray(basis, jnp.float32), delta, scale, offset, n, name
-        )
+        arrays = [jnp.asarray(array, jnp.float32) for array in (mean_image, basis)]
+        made_from = [np.asarray(part, np.float64).tobytes() for part in (radius, mean, sd, wavenumber, power, delta)]
+        profiles = hashlib.sha256(b"".join(made_from)).hexdigest()
+        return GaussianPrior(*arrays, delta, scale, offset, n, name, profiles)
 
     @staticmethod
     def load(path: Path, n: int | None = None) -> "GaussianPrior":
