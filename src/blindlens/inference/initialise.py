@@ -23,7 +23,7 @@ from ..lens.mass import LensModel
 from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
-from .evidence import Evidence, Informed, Mode, climb, informed, laplace, scatter, sources
+from .evidence import Evidence, Informed, Mode, climb, curved, informed, laplace, scatter, sources
 from .foreign import ROUNDS, noted, without_foreign
 from .given import complete, coordinates, read_sets
 from .labels import relabelled
@@ -317,6 +317,9 @@ def initialise(
         eta = widened(eta, full.problem.space.size)
         eta = relabelled(full.problem, eta, eta[0])
         directions = informed(full, eta, stage.tail, stage.most_rank)
-        modes = polished(evidence(part, directions.basis, fov, search=False), eta, stage.keep, stage.within)
+        told = evidence(part, directions.basis, fov, search=False)
+        modes = polished(told, eta, stage.keep, stage.within)
+        every = [curved(told, jax.tree.map(lambda leaf, i=i: leaf[i], modes)) for i in range(len(modes.eta))]
+        modes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
         bar.advance()
     return Start(modes, fov, shape, directions, observation)
