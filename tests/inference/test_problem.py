@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blindlens.config import RunConfig
-from blindlens.inference.evidence import Evidence, climb, fisher, informed
+from blindlens.inference.evidence import Evidence, Mode, climb, curved, fisher, informed
 from blindlens.inference.problem import build_problem, condition, draw, rays
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import simulate
@@ -184,3 +184,24 @@ def test_a_translation_by_whole_source_pixels_moves_the_source_position_alone(sy
 )
 def test_rays_lie_no_further_apart_than_source_pixels(given, pixel, source_pixel, wanted):
     assert rays(RunConfig().replace(supersampling=given), pixel, source_pixel) == wanted
+
+
+class Quartic(eqx.Module):
+    """A density that is narrow along the first axis, wide along the second, and flat along the third."""
+
+    factor: jax.Array
+    broken: bool = False
+
+    def log_posterior(self, eta):
+        z = self.factor.T @ eta
+        return (-(z[0] ** 2) / 2 - z[1] ** 2 / 18 - z[2] ** 4 / 1e4) * jnp.where(self.broken, jnp.nan, 1.0)
+
+
+def test_a_mode_is_as_wide_as_the_gradients_beside_it_say():
+    turn = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (3, 3)))[0]
+    narrow = Mode(jnp.zeros(3), jnp.eye(3), jnp.zeros(()))
+    wide = curved(Quartic(turn), narrow)
+    sd = jnp.sqrt(jnp.diagonal(turn.T @ wide.factor @ wide.factor.T @ turn))
+    np.testing.assert_allclose(sd, [1.0, 3.0, np.sqrt(10)], rtol=1e-3)
+    # control: where the gradients are no numbers the mode stays what it was
+    np.testing.assert_array_equal(curved(Quartic(turn, True), narrow).factor, narrow.factor)
