@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from blindlens.sampler.diffusion import probability_flow
-from blindlens.sampler.kernels import Mixture, delayed, differential, init, jump, metropolis, rotate
+from blindlens.sampler.kernels import Mixture, differential, init, jump, metropolis, rotate
 
 D = 3
 FACTOR = jnp.linalg.cholesky(jnp.array([[2.0, 0.6, 0.0], [0.6, 1.0, -0.3], [0.0, -0.3, 0.5]]))
@@ -26,22 +26,12 @@ def exact(key, n):
     return z.at[:, 2].add(SKEW * (z[:, 0] ** 2 - 1)) @ FACTOR.T
 
 
-def straight(position):
-    """The same without the bend: a surrogate that is far off."""
-    return -jnp.sum(jax.scipy.linalg.solve_triangular(FACTOR, position, lower=True) ** 2) / 2
-
-
-def under_the_surrogate(key, state):
-    return rotate(key, state, straight, jnp.zeros(D), 1.1 * FACTOR, jnp.asarray(0.9))
-
-
 MIXTURE = Mixture(jnp.zeros((2, D)), jnp.stack([FACTOR * 1.2, FACTOR * 2]), jnp.log(jnp.array([0.7, 0.3])))
 OTHERS = exact(jax.random.key(9), 20)
 KERNELS = {
     "rotate": lambda key, s: rotate(key, s, log_density, jnp.zeros(D), 1.1 * FACTOR, jnp.asarray(0.9)),
     "rotate, three steps": lambda key, s: rotate(key, s, log_density, jnp.zeros(D), 1.1 * FACTOR, jnp.asarray(0.5), 3),
     "jump": lambda key, s: jump(key, s, log_density, MIXTURE),
-    "delayed": lambda key, s: delayed(key, s, log_density, straight, under_the_surrogate),
     "differential": lambda key, s: differential(key, s, log_density, OTHERS),
 }
 
@@ -76,10 +66,6 @@ def test_the_target_is_invariant(name):
 
 def test_control_a_kernel_that_always_accepts_fails():
     assert np.abs(z_scores(always_accepts)).max() > 8
-
-
-def test_control_moves_under_the_surrogate_alone_fail():
-    assert np.abs(z_scores(under_the_surrogate)).max() > 6
 
 
 def test_rotation_by_a_right_angle_is_independent_of_a_gaussian_past():

@@ -13,9 +13,8 @@ class SplitGibbsConfig(Stage):
     warmup: int = Field(default=64, ge=1, description="sweeps before the first draw")
     thin: int = Field(default=2, ge=1, description="sweeps per draw")
     local_every: int = Field(default=2, ge=1, description="sweeps from one Hamiltonian move of the lens to the next")
-    leaps: int = Field(default=3, ge=1, description="of a Hamiltonian move; one gradient more")
-    leading: int = Field(
-        default=256, ge=1, description="directions of the source with which a Hamiltonian move is first tried"
+    leaps: int = Field(
+        default=6, ge=1, description="of a Hamiltonian move, a quarter of a turn, at the most; one gradient more"
     )
     jumps: int = Field(default=2, ge=1, description="independent lens proposals a sweep, from the mixture of all modes")
     translations: int = Field(default=1, ge=0, description="moves of the source by a whole pixel a sweep")

@@ -1,7 +1,7 @@
 """Where a run begins."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -38,9 +38,16 @@ class InitialiseConfig(Stage):
     pixels: int = Field(default=64, ge=8, description="pixels a side to which larger images are binned at first")
     rank: int = Field(default=40, ge=1, description="eigen-galaxies of the cheap evidence")
     tail: float = Field(default=4.0, gt=0, description="information on the source (nats, twice) that may be left out")
-    most_rank: int = Field(default=192, ge=1, description="directions of the source that follow the lens at the most")
+    most_rank: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto",
+        description="directions of the source that follow the lens at the most: 512, fewer with more than 2 x 2 rays",
+    )
     within: float = Field(default=30.0, gt=0, description="modes this many nats below the best are dropped")
     sersic: SersicConfig = SersicConfig()
+
+    def directions(self, rays: int) -> int:
+        """`most_rank`, by default as many as cost no more than 192 of them with 4 x 4 rays a pixel; rays: of a pixel."""
+        return min(512, 192 * 16 // rays) if self.most_rank == "auto" else self.most_rank
 
     @property
     def file(self) -> Path | None:

@@ -316,7 +316,8 @@ def initialise(
         full = evidence(part, prior.basis, fov, search=False)
         eta = widened(eta, full.problem.space.size)
         eta = relabelled(full.problem, eta, eta[0])
-        directions = informed(full, eta, stage.tail, stage.most_rank)
+        most = stage.directions(len(full.problem.operator.rays[0].x))
+        directions = informed(full, eta, stage.tail, most)
         told = evidence(part, directions.basis, fov, search=False)
         modes = polished(told, eta, stage.keep, stage.within)
         every = [curved(told, jax.tree.map(lambda leaf, i=i: leaf[i], modes)) for i in range(len(modes.eta))]

@@ -22,7 +22,7 @@ from jax import Array
 
 from ..config import SplitGibbsConfig
 from ..prior import GaussianPrior
-from ..sampler.kernels import Info, Mixture, State, delayed, init, jump, propose, rotate
+from ..sampler.kernels import Info, Mixture, State, init, jump, propose, rotate
 from .evidence import Evidence
 from .parallel import spread
 from .problem import Problem, condition, draw
@@ -121,15 +121,9 @@ class SplitGibbs(eqx.Module):
         return chain, (log_evidence, *by_kind)
 
     def _hamiltonian(self, key: Array, state: State, model: Evidence, tuning: Tuning) -> tuple[State, Info]:
-        """A Hamiltonian move, found with the evidence of the leading directions where there are more."""
-        few = eqx.tree_at(lambda e: e.basis, model, self.basis[:, : self.stage.leading])
-
-        def move(key: Array, state: State) -> tuple[State, Info]:
-            return rotate(key, state, few.log_posterior, *tuning, self.stage.leaps)
-
-        if self.basis.shape[1] <= self.stage.leading:
-            return move(key, state)
-        return delayed(key, state, model.log_posterior, few.log_posterior, move)
+        """A quarter of a turn under the reference Gaussian, in as many steps as the angle needs."""
+        steps = jnp.clip(jnp.round(jnp.pi / 2 / tuning.angle), 1, self.stage.leaps).astype(int)
+        return rotate(key, state, model.log_posterior, *tuning, steps)
 
     def data_step(self, key: Array, chain: Chain, rho: Array) -> tuple[Chain, Array]:
         """z | x, l by perturb-and-optimise; returns the relative residual of the linear solve too."""

@@ -44,7 +44,7 @@ def rotate(
     mean: Array,
     factor: Array,
     angle: Array,
-    steps: int = 1,
+    steps: Array | int = 1,
 ) -> tuple[State, Info]:
     """Hamiltonian Monte Carlo whose integrator is exact for N(mean, factor factor^T) (Beskos et al. 2011).
 
@@ -61,38 +61,18 @@ def rotate(
     def kick(zeta, v, gradient):
         return v + angle / 2 * (factor.T @ gradient + zeta)
 
-    def step(carry, _):
+    def step(_, carry):
         zeta, v, gradient, _ = carry
         v = kick(zeta, v, gradient)
         zeta, v = c * zeta + s * v, c * v - s * zeta
         value, gradient = value_and_grad(mean + factor @ zeta)
-        return (zeta, kick(zeta, v, gradient), gradient, value), None
+        return zeta, kick(zeta, v, gradient), gradient, value
 
     start = (zeta, v, value_and_grad(state.position)[1], state.logdensity)
-    (zeta, new_v, _, value), _ = jax.lax.scan(step, start, None, length=steps)
+    zeta, new_v, _, value = jax.lax.fori_loop(0, steps, step, start)
     proposal = State(mean + factor @ zeta, value)
     kinetic = (jnp.sum(v**2) - jnp.sum(new_v**2)) / 2
     return metropolis(accept_key, proposal, state, proposal.logdensity - state.logdensity + kinetic)
-
-
-def delayed(
-    key: Array,
-    state: State,
-    log_density: Callable[[Array], Array],
-    surrogate: Callable[[Array], Array],
-    kernel: Callable[[Array, State], tuple[State, Info]],
-) -> tuple[State, Info]:
-    """A move of a kernel that is reversible for a cheap surrogate density, put right for the true one.
-
-    Delayed acceptance (Christen & Fox 2005): log_density is evaluated once, however many values of the surrogate the
-    kernel needs. Its acceptance is that of both steps together.
-    """
-    move_key, accept_key = jax.random.split(key)
-    start = init(state.position, surrogate)
-    end, first = kernel(move_key, start)
-    correction = start.logdensity - end.logdensity
-    state, second = propose(accept_key, state, log_density, end.position, correction)
-    return state, Info(first.acceptance * second.acceptance, first.accepted & second.accepted)
 
 
 class Mixture(NamedTuple):
