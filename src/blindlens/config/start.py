@@ -46,7 +46,7 @@ class InitialiseConfig(Stage):
     sersic: SersicConfig = SersicConfig()
 
     def directions(self, rays: int) -> int:
-        """`most_rank`, by default as many as cost no more than 192 of them with 4 x 4 rays a pixel; rays: of a pixel."""
+        """`most_rank`; by default as many as cost no more than 192 with 16 rays a pixel. rays: of a pixel."""
         return min(512, 192 * 16 // rays) if self.most_rank == "auto" else self.most_rank
 
     @property
