@@ -122,8 +122,11 @@ class SplitGibbs(eqx.Module):
 
     def _hamiltonian(self, key: Array, state: State, model: Evidence, tuning: Tuning) -> tuple[State, Info]:
         """A quarter of a turn under the reference Gaussian, in as many steps as the angle needs."""
-        steps = jnp.clip(jnp.round(jnp.pi / 2 / tuning.angle), 1, self.stage.leaps).astype(int)
-        return rotate(key, state, model.log_posterior, *tuning, steps)
+        angle_key, move_key = jax.random.split(key)
+        # half the angle at times, so that a chain leaves where the whole one is too large
+        angle = tuning.angle * jax.random.uniform(angle_key, (), tuning.angle.dtype, 0.5, 1.0)
+        steps = jnp.clip(jnp.round(jnp.pi / 2 / angle), 1, self.stage.leaps).astype(int)
+        return rotate(move_key, state, model.log_posterior, tuning.mean, tuning.factor, angle, steps)
 
     def data_step(self, key: Array, chain: Chain, rho: Array) -> tuple[Chain, Array]:
         """z | x, l by perturb-and-optimise; returns the relative residual of the linear solve too."""

@@ -75,6 +75,9 @@ def sample(
         sampler = SplitGibbs(full.problem, prior, directions.basis, directions.dual, run.mixture, stage)
         block_keys = jax.random.split(jax.random.fold_in(run_key, b), chains)
         now, tuning, trace = sampler.run(block_keys, run.chains, run.tuning, rhos, jnp.asarray(b < warm))
+        if b < warm:
+            # one angle for all: what a chain learns in a block is little
+            tuning = tuning._replace(angle=jnp.full_like(tuning.angle, jnp.exp(jnp.mean(jnp.log(tuning.angle)))))
         chain, info = jax.tree.map(lambda t: np.asarray(t[:, stage.thin - 1 :: stage.thin]), trace)
         return run._replace(chains=now, tuning=tuning), {
             "eta": chain.eta,
