@@ -74,7 +74,7 @@ def adam(fit: SersicFit, eta: Array, steps: int, rate: float, batch: int) -> tup
 
     The learning rate falls from `rate` to nothing as a cosine: the posterior is a thousandth wide in some coordinates,
     where steps of a constant rate would end at random. What is not finite in a gradient counts as zero. `batch` starts
-    climb side by side on each device.
+    climb side by side on each device, without lens light.
     """
     optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
@@ -88,7 +88,8 @@ def adam(fit: SersicFit, eta: Array, steps: int, rate: float, batch: int) -> tup
         (eta, _), _ = jax.lax.scan(step, (eta, optimiser.init(eta)), length=steps)
         return eta, fit.log_posterior(eta)
 
-    return spread(ascend, fit, eta, batch_size=batch)
+    # with light every start factorises a matrix a step, and such work does not go in batches (`spread`)
+    return spread(ascend, fit, eta, batch_size=batch if fit.problem.light is None else None)
 
 
 def sersic_ends(key: Array, fit: SersicFit, config: SersicConfig) -> tuple[Array, Array]:

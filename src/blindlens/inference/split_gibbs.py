@@ -49,7 +49,7 @@ class SweepInfo(NamedTuple):
 
 
 class Tuning(NamedTuple):
-    """What warm-up adapts, one a chain: reference mean (d,), factor (d, d), angle of `rotate`."""
+    """What warm-up adapts: a chain's reference mean (d,) and factor (d, d); the greatest angle of `rotate`."""
 
     mean: Array
     factor: Array
