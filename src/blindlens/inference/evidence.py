@@ -90,7 +90,7 @@ def curved(evidence: Evidence, mode: Mode, reach: float = 1.5, least: float = 0.
     """The mode with the curvature that gradients `reach` standard deviations to either side show.
 
     The Fisher matrix takes the image for linear in lens and source together. Where it is not, as along the slope with
-    the source's size and place, the posterior is several times as wide. The precision becomes `least` of the Fisher
+    the source's size and place, the posterior is wider. The precision becomes `least` of the Fisher
     matrix's at the least.
     """
     d, F = mode.eta.size, np.asarray(mode.factor, np.float64)
