@@ -134,7 +134,7 @@ def sweep_of(family):
         tuning = Tuning(eta, 1e-3 * unit, jnp.asarray(0.5))
         sampler = SplitGibbs(problem, prior, columns, columns, mixture, config)
         chain = Chain(eta, pedestal, jnp.zeros_like(pedestal), jnp.zeros(0))
-        out, _ = sampler.sweep(jax.random.key(0), chain, tuning, jnp.asarray(0.01), jnp.asarray(True))
+        out, *_ = sampler.sweep(jax.random.key(0), chain, tuning, jnp.asarray(0.01))
         # a sixth evidence, at the given lens: what is compared with caustics
         value = Evidence(problem, columns, pedestal).log_evidence(eta)
         return value, out

@@ -28,9 +28,17 @@ def test_inside_its_ranges_nothing_is_said(posterior):
 
 def test_a_posterior_as_wide_as_its_prior_has_a_hundredth_at_each_end():
     u = (np.arange(400) + 0.5) / 400
-    for draws, prior in ((0.8 + 0.4 * u, {}), (0.8 * 1.5**u, {"kind": "log-uniform", "low": 0.8, "high": 1.2})):
+    edges = {"low": 0.8, "high": 1.2}
+    disc = 0.8 + 0.4 * np.sqrt(u)
+    for draws, prior in (
+        (0.8 + 0.4 * u, {}),
+        (0.8 * 1.5**u, {"kind": "log-uniform", **edges}),
+        (disc, {"kind": "disc", "natural": "low", **edges}),
+        (2 - disc, {"kind": "disc", "natural": "high", **edges}),
+    ):
         posterior = changed("t", draws, **prior)
-        assert shares_at_ends(posterior)["t"] == pytest.approx((0.01, 0.01))
+        natural = prior.get("natural")
+        assert shares_at_ends(posterior)["t"] == pytest.approx((0.01 * (natural != "low"), 0.01 * (natural != "high")))
         assert bounds_warnings(posterior) == []
 
 

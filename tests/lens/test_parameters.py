@@ -6,7 +6,7 @@ from scipy.stats import kstest
 
 from blindlens.errors import BlindlensError
 from blindlens.lens.mass import LensModel
-from blindlens.lens.parameters import LogUniform, ParameterSpace, Polar, Uniform
+from blindlens.lens.parameters import NEXT, LogUniform, ParameterSpace, Polar, Uniform
 
 Q = Polar("q", "phi", 0.6, 1.0, 2, "high")
 A3 = Polar("a_3", "phi_3", 0.0, 0.02, 3, "low")
@@ -19,6 +19,10 @@ def cdfs(space):
         out[b.names[0]] = lambda v, b=b: (v - b.low) / (b.high - b.low)
         if isinstance(b, LogUniform):
             out[b.name] = lambda v, b=b: np.log(v / b.low) / np.log(b.high / b.low)
+        if isinstance(b, Polar) and b.disc:
+            out[b.amplitude] = lambda v, b=b: np.square(
+                (v - b.low if b.pole == "low" else b.high - v) / (b.high - b.low)
+            )
         if isinstance(b, Polar):
             out[b.angle] = lambda v, b=b: v * b.fold / (2 * np.pi)
     return out
@@ -29,9 +33,9 @@ def widths(space):
     return out | {b.angle: 2 * np.pi / b.fold for b in space.blocks if isinstance(b, Polar)}
 
 
-@pytest.fixture
-def space():
-    return LensModel().space + ParameterSpace((LogUniform("flux_scale", 1e-3, 1e3),))
+@pytest.fixture(params=[False, True], ids=["uniform", "disc"])
+def space(request):
+    return LensModel(disc=request.param).space + ParameterSpace((LogUniform("flux_scale", 1e-3, 1e3),))
 
 
 def test_names_in_the_order_of_the_conventions(space):
@@ -56,7 +60,7 @@ def test_round_trip_within_four_sigma(space, x64, tolerance):
             assert off.max() < tolerance * (10 if name.startswith("phi") else 1), name
 
 
-def test_priors_are_uniform_and_the_test_would_notice_a_tenth(space):
+def test_priors_are_as_told_and_the_test_would_notice_a_tenth(space):
     eta = jax.random.normal(jax.random.key(2), (20_000, space.size))
     right, wrong = space.from_normal(eta), space.from_normal(1.1 * eta)
     skewed = space.from_normal(eta + 0.1)
@@ -98,8 +102,27 @@ def test_the_lens_is_continuous_where_the_angle_wraps_and_at_the_pole():
     assert jump(flipped, 2, (1e-2, 0.0), (-1e-2, 0.0))[0] > 0.1  # control: the pole at the wrong end
 
 
-def test_gradient_is_finite_and_right_at_the_pole():
-    model = LensModel()
+def test_the_lens_is_smooth_at_the_pole_of_a_disc():
+    def change(disc, start):
+        """By how much the slope of a deflection differs at two distances from the pole, relative."""
+        model = LensModel(disc=disc)
+        slope = jax.grad(lambda eta: model.deflection(model.space.from_normal(eta), jnp.array(1.3), jnp.array(0.2))[1])
+        near, far = (float(slope(jnp.zeros(12).at[start].set(h))[start]) for h in (1e-3, 2e-3))
+        return abs(near / far - 1)
+
+    with jax.enable_x64(True):
+        for start in (2, 8):
+            assert change(True, start) < 0.01
+            assert change(False, start) > 0.4  # control: there it goes as |eta|
+        space = LensModel(disc=True).space
+        assert np.isfinite(
+            jax.jacobian(lambda eta: jnp.stack(list(space.from_normal(eta).values())))(jnp.zeros(12))
+        ).all()
+
+
+@pytest.mark.parametrize(("disc", "tolerance"), [(False, 1e-7), (True, 2 * NEXT)])
+def test_gradient_is_finite_and_right_at_the_pole(disc, tolerance):
+    model = LensModel(disc=disc)
 
     def f(eta):
         ax, ay = model.deflection(model.space.from_normal(eta), jnp.array(1.3), jnp.array(0.2))
@@ -107,10 +130,12 @@ def test_gradient_is_finite_and_right_at_the_pole():
 
     with jax.enable_x64(True):
         eta = jnp.zeros(12).at[jnp.array([0, 4, 10])].set(0.3)
-        h = 1e-7  # the lens goes as |eta| eta there: the difference is off by O(h)
+        h = 0.02 if disc else 1e-7  # without a disc the lens goes as |eta| eta there: the difference is off by O(h)
         steps = jnp.eye(12) * h
         finite = jax.jit(jax.vmap(lambda s: (f(eta + s) - f(eta - s)) / (2 * h)))(steps)
-        np.testing.assert_allclose(jax.jit(jax.grad(f))(eta), finite, atol=1e-7)
+        np.testing.assert_allclose(jax.jit(jax.grad(f))(eta), finite, atol=tolerance)
+        if disc:  # the lens does change at the pole
+            assert np.abs(np.asarray(finite)[[2, 3, 8, 9]]).max() > 0.01
 
 
 def test_values_outside_the_prior_are_refused_by_name(space):
@@ -143,7 +168,10 @@ def test_priors_in_plain_values_are_where_the_draws_lie(space):
         low, high, least, most = (
             float(scale(v)) for v in (prior.low, prior.high, draws[name].min(), draws[name].max())
         )
-        assert -1e-6 < (least - low) / (high - low) < 0.005 and -1e-6 < (high - most) / (high - low) < 0.005, name
+        # a disc is thin near its pole
+        below, above = (0.07 if prior.kind == "disc" and prior.natural == end else 0.005 for end in ("low", "high"))
+        assert -1e-6 < (least - low) / (high - low) < below and -1e-6 < (high - most) / (high - low) < above, name
+    assert priors["q"].kind == priors["a_3"].kind and priors["q"].kind in ("uniform", "disc")
     assert priors["q"].natural == "high" and priors["a_3"].natural == "low" and priors["Rein"].natural == ""
     assert priors["phi_3"].kind == "angle" and priors["Rein"].unit == "arcsec" and priors["phi"].unit == "rad"
     (prior,) = LogUniform("s", 0.1, 10.0).priors()
@@ -158,7 +186,8 @@ def test_the_edges_of_the_prior_map_to_finite_coordinates(space):
         assert jnp.isfinite(eta).all()
         again = space.from_normal(eta)
         for b in space.blocks:
-            np.testing.assert_allclose(again[b.names[0]], params[b.names[0]], rtol=1e-5, atol=1e-6 * (b.high - b.low))
+            off = NEXT if isinstance(b, Polar) and b.disc else 1e-6  # the pole of a disc is kept NEXT away
+            np.testing.assert_allclose(again[b.names[0]], params[b.names[0]], rtol=1e-5, atol=off * (b.high - b.low))
 
 
 def test_any_orientation_is_taken_modulo_its_period():

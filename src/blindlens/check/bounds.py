@@ -25,6 +25,8 @@ def shares_at_ends(posterior: Posterior) -> dict[str, tuple[float, float]]:
         if prior["kind"] == "log-uniform":
             draws, low, high = np.log(draws), np.log(low), np.log(high)
         u = (draws - low) / (high - low)
+        if prior["kind"] == "disc":
+            u = u**2 if prior["natural"] == "low" else 1 - (1 - u) ** 2
         at = {"low": float(np.mean(u < EDGE)), "high": float(np.mean(u > 1 - EDGE))}
         shares[name] = tuple(0.0 if prior["natural"] == end else share for end, share in at.items())
     return shares

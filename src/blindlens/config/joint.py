@@ -12,7 +12,6 @@ class SplitGibbsConfig(Stage):
 
     warmup: int = Field(default=64, ge=1, description="sweeps before the first draw")
     thin: int = Field(default=1, ge=1, description="sweeps per draw")
-    local_every: int = Field(default=1, ge=1, description="sweeps from one Hamiltonian move of the lens to the next")
     leaps: int = Field(
         default=6, ge=1, description="of a Hamiltonian move, a quarter of a turn, at the most; one gradient more"
     )

@@ -25,8 +25,9 @@ WIDE = {
     "gamma": (-0.25, 0.25),
     "xs": (-0.7, 0.7),
     "ys": (-0.7, 0.7),
+    "a": (0.0, 0.05),
 }
-"""Prior ranges for real galaxies: those of SLACS, with room."""
+"""Prior ranges for real galaxies: those of SLACS, with room; a: of multipoles."""
 
 
 class LensConfig(Stage):
@@ -38,7 +39,8 @@ class LensConfig(Stage):
     mass: tuple[str, ...] = ("epl", "shear", "multipole3")
     priors: Literal["auto", "paper", "wide"] = Field(
         default="auto",
-        description="paper: the ranges of a simulated system; wide: of real galaxies; auto: wide with lens light",
+        description="paper: the ranges of a simulated system; wide: of real galaxies, with q and phi, a_m and phi_m "
+        "uniform in their plane; auto: wide with lens light",
     )
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
     z_lens: float | None = Field(default=None, gt=0)
@@ -46,7 +48,8 @@ class LensConfig(Stage):
 
     def arguments(self) -> dict[str, Any]:
         """What a LensModel is made from."""
-        return {"mass": self.mass, "ranges": self.ranges, "z_lens": self.z_lens, "z_source": self.z_source}
+        redshifts = {"z_lens": self.z_lens, "z_source": self.z_source}
+        return {"mass": self.mass, "ranges": self.ranges, "disc": self.priors == "wide", **redshifts}
 
     @property
     def elliptical(self) -> bool:
@@ -60,6 +63,8 @@ class LensConfig(Stage):
             wide |= {name: WIDE[name] for name in ("q", "Rein") if self.elliptical}
             wide |= {"t": WIDE["t"]} if "epl" in self.mass else {}
             wide |= {name: WIDE["gamma"] for name in ("gamma_1", "gamma_2") if "shear" in self.mass}
+            orders = (name.removeprefix("multipole") for name in self.mass if name.startswith("multipole"))
+            wide |= {f"a_{m}": WIDE["a"] for m in orders}
         return wide | self.ranges
 
 
@@ -127,6 +132,8 @@ class RunConfig(Config):
         if known and self.initialise.method != "low-rank":
             raise ValueError("with lens_params there is no lens to look for; leave initialise.method (--init) out")
         elsewhere = known or self.method not in ("joint", "renoise", "evidence")
+        if self.method not in ("joint", "renoise", "evidence") and self.lens.priors == "wide":
+            raise ValueError(f"{self.method} walks in boxes; leave lens.priors out, and give lens.ranges")
         if elsewhere and self.noise_scale == "infer":
             raise ValueError("only method joint infers noise_scale; give a number")
         if elsewhere and self.lens_light not in ("auto", "none"):

@@ -22,7 +22,7 @@ from jax import Array
 
 from ..config import SplitGibbsConfig
 from ..prior import GaussianPrior
-from ..sampler.kernels import Info, Mixture, State, init, jump, propose, rotate
+from ..sampler.kernels import Info, Mixture, State, Turn, init, jump, propose, rotate
 from .evidence import Evidence
 from .parallel import spread
 from .problem import Problem, condition, draw
@@ -85,42 +85,37 @@ class SplitGibbs(eqx.Module):
     def _image(self, c: Array) -> Array:
         return (self.basis @ c).reshape(self.prior.mean.shape)
 
-    def ridge(self, key: Array, chain: Chain, tuning: Tuning, local: Array) -> tuple[Chain, tuple[Array, ...]]:
-        """Lens and source move together; nu and the part of x outside the basis are held. local: with an HMC move."""
+    def ridge(self, key: Array, chain: Chain, tuning: Tuning) -> tuple[Chain, Turn, tuple[Array, ...]]:
+        """Lens and source move together; nu and the part of x outside the basis are held. Returns the Hamiltonian move,
+        and the log evidence with the mean acceptances of jumps and translations too.
+        """
         r = self.basis.shape[1]
         rest = chain.x - self._image(self._coefficients(chain.x))
         model = Evidence(self.problem, self.basis, rest + chain.nu)
-        counts = (1, self.stage.jumps, self.stage.translations)
-        keys = jax.random.split(key, sum(counts) + 1)
+        counts = (self.stage.jumps, self.stage.translations)
+        first_key, last_key, *keys = jax.random.split(key, sum(counts) + 2)
 
         def move(state, inputs):
-            key, kind = inputs
-            target = model.log_posterior
-            state, info = jax.lax.switch(
-                kind,
-                (
-                    lambda: jax.lax.cond(
-                        local,
-                        lambda: self._hamiltonian(key, state, model, tuning),
-                        lambda: (state, Info(jnp.asarray(jnp.nan), jnp.asarray(False))),
-                    ),
-                    lambda: jump(key, state, target, self.mixture),
-                    lambda: translate(key, state, model),
-                ),
+            key, shifts = inputs
+            state, info = jax.lax.cond(
+                shifts,
+                lambda: translate(key, state, model),
+                lambda: jump(key, state, model.log_posterior, self.mixture),
             )
             return state, info.acceptance
 
-        kinds = np.repeat(np.arange(3), counts)
-        state, acceptance = jax.lax.scan(move, init(chain.eta, model.log_posterior), (keys[:-1], kinds))
+        state, turn = self._hamiltonian(first_key, init(chain.eta, model.log_posterior), model, tuning)
+        kinds = np.repeat([False, True], counts)
+        state, acceptance = jax.lax.scan(move, state, (jnp.stack(keys), kinds))
         eta = state.position
         _, mean, L = condition(*self.problem.system(eta, self.basis, model.x0))
-        c = draw(keys[-1], mean, L)
+        c = draw(last_key, mean, L)
         log_evidence = state.logdensity + jnp.sum(eta**2) / 2
         chain = Chain(eta, rest + self._image(c[:r]), chain.nu, c[r:])
         by_kind = [jnp.mean(acceptance[kinds == k]) if n else jnp.zeros(()) for k, n in enumerate(counts)]
-        return chain, (log_evidence, *by_kind)
+        return chain, turn, (log_evidence, *by_kind)
 
-    def _hamiltonian(self, key: Array, state: State, model: Evidence, tuning: Tuning) -> tuple[State, Info]:
+    def _hamiltonian(self, key: Array, state: State, model: Evidence, tuning: Tuning) -> tuple[State, Turn]:
         """A quarter of a turn under the reference Gaussian, in as many steps as the angle needs."""
         angle_key, move_key = jax.random.split(key)
         # half the angle at times, so that a chain leaves where the whole one is too large
@@ -145,19 +140,22 @@ class SplitGibbs(eqx.Module):
         residual = jnp.linalg.norm(normal(step) - right) / jnp.linalg.norm(right)
         return chain._replace(nu=start + step - chain.x), residual
 
-    def sweep(self, key: Array, chain: Chain, tuning: Tuning, rho: Array, local: Array) -> tuple[Chain, SweepInfo]:
+    def sweep(self, key: Array, chain: Chain, tuning: Tuning, rho: Array) -> tuple[Chain, Turn, SweepInfo]:
         """Ridge moves, then the two steps between x and z."""
         ridge_key, data_key, prior_key = jax.random.split(key, 3)
-        chain, (log_evidence, *acceptances) = self.ridge(ridge_key, chain, tuning, local)
+        chain, turn, (log_evidence, *others) = self.ridge(ridge_key, chain, tuning)
         chain, residual = self.data_step(data_key, chain, rho)
         z = chain.x + chain.nu
         chi2 = self.problem.chi2(chain.eta, z, chain.a)
         x = self.prior.posterior_sample(prior_key, z, rho)
-        return chain._replace(x=x, nu=z - x), SweepInfo(log_evidence, chi2, *acceptances, residual)
+        info = SweepInfo(log_evidence, chi2, turn.acceptance, *others, residual)
+        return chain._replace(x=x, nu=z - x), turn, info
 
     @eqx.filter_jit
     def run(self, keys: Array, chains: Chain, tuning: Tuning, rhos: Array, adapt: Array):
-        """`rhos.size` sweeps of every chain; keys (K,). Returns the chains, tuning, traces (K, sweeps, ...)."""
+        """`rhos.size` sweeps of every chain; keys (K,). Returns the chains, tuning, and traces (K, sweeps, ...): chain,
+        Hamiltonian move, the rest.
+        """
 
         def one(shared, item):
             sampler, rhos, adapt = shared
@@ -166,13 +164,11 @@ class SplitGibbs(eqx.Module):
             def step(carry, inputs):
                 chain, tuning = carry
                 key, rho, i = inputs
-                # counted from the end: then the kept draws of a thinned trace hold the acceptance too
-                local = (rhos.size - 1 - i) % sampler.stage.local_every == 0
-                chain, info = sampler.sweep(key, chain, tuning, rho, local)
+                chain, turn, info = sampler.sweep(key, chain, tuning, rho)
                 gain = jnp.where(adapt, 0.5 / jnp.sqrt(1.0 + i), 0.0)
-                angle = tuning.angle * jnp.exp(jnp.where(local, gain * (info.acceptance - 0.65), 0.0))
+                angle = tuning.angle * jnp.exp(gain * (turn.acceptance - 0.65))
                 tuning = tuning._replace(angle=jnp.clip(angle, 0.02, jnp.pi / 2))
-                return (chain, tuning), (chain, info)
+                return (chain, tuning), (chain, turn, info)
 
             inputs = (jax.random.split(key, rhos.size), rhos, jnp.arange(rhos.size))
             (chain, tuning), trace = jax.lax.scan(step, (chain, tuning), inputs)

@@ -12,6 +12,7 @@ from ..errors import BlindlensError
 from ..prior import GaussianPrior
 from ..progress import Progress
 from ..sampler.kernels import Mixture
+from ..sampler.reference import fitted_to_gradients
 from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
 from .initialise import Start, beginnings, laplace_log_weights
@@ -67,10 +68,9 @@ def sample(
     rhos = jnp.full(block, rho, jnp.float32)
 
     def advance(b: int, run: Run, traces: list[Trace]) -> tuple[Run, Trace]:
-        if b in (min(warm, max(1, warm // 2)), min(warm, max(2, 3 * warm // 4))):
-            # the reference follows what the chains have seen, after half of the warm-up and after three quarters:
-            # the rest is for the angle to follow the reference
-            run = refit(run, [t["eta"] for t in traces[b // 2 :]])
+        if 0 < b < max(warm, 2):
+            # the reference follows what the chains have seen; the last of the warm-up is for the angle to follow it
+            run = refit(run, traces[b // 2 :])
         directions = start.informed
         sampler = SplitGibbs(full.problem, prior, directions.basis, directions.dual, run.mixture, stage)
         block_keys = jax.random.split(jax.random.fold_in(run_key, b), chains)
@@ -78,29 +78,34 @@ def sample(
         if b < warm:
             # one angle for all: what a chain learns in a block is little
             tuning = tuning._replace(angle=jnp.full_like(tuning.angle, jnp.exp(jnp.mean(jnp.log(tuning.angle)))))
-        chain, info = jax.tree.map(lambda t: np.asarray(t[:, stage.thin - 1 :: stage.thin]), trace)
-        return run._replace(chains=now, tuning=tuning), {
-            "eta": chain.eta,
-            "x": chain.x + chain.nu,
-            "a": chain.a,
-            **info._asdict(),
-        }
+        chain, turn, info = jax.tree.map(lambda t: np.asarray(t[:, stage.thin - 1 :: stage.thin]), trace)
+        kept = {"eta": chain.eta, "x": chain.x + chain.nu, "a": chain.a, **info._asdict()}
+        if b < warm:
+            kept |= {"end": turn.end, "gradient": turn.gradient}
+        return run._replace(chains=now, tuning=tuning), kept
 
     traces = run_blocks(store, first(keys, full, start), total, advance, progress)
     extra = {"rank": start.informed.basis.shape[1], "rho": rho, "rho_bias": rho**2 * gain}
     return Draws.of(traces[warm:], draws, extra)
 
 
-def refit(run: Run, history: list[np.ndarray]) -> Run:
-    """Mixture and references fitted to warm-up draws, eta (K, sweeps, d) each.
+def refit(run: Run, history: list[Trace]) -> Run:
+    """Mixture and references fitted to what the warm-up's moves have seen.
 
-    The mixture, for jumps, covers all draws. A chain's reference, for Hamiltonian moves, has its own mean and the
-    scatter within chains alone: as long as the chains disagree, what lies between them is no guide to a step.
+    The mixture, for jumps, covers the draws. A component's reference, for Hamiltonian moves, has the curvature that the
+    gradients show where these moves ended, within 3 standard deviations per root dimension of the component.
     """
-    eta = np.concatenate(history, 1)
-    centre, d = eta.mean(1), eta.shape[2]
-    which = np.asarray(jax.vmap(run.mixture.nearest)(run.chains.eta))
-    around = eta - centre[:, None] + np.asarray(run.mixture.means)[which][:, None]
-    within = run.mixture.fitted(jnp.asarray(around.reshape(-1, d)))
-    tuning = run.tuning._replace(mean=centre, factor=within.factors[which])
-    return jax.tree.map(np.asarray, Run(run.chains, tuning, run.mixture.fitted(jnp.asarray(eta.reshape(-1, d)))))
+    seen = {name: np.concatenate([t[name] for t in history], 1) for name in ("eta", "end", "gradient", "acceptance")}
+    d = seen["eta"].shape[2]
+    eta, end, gradient = (seen[name].reshape(-1, d) for name in ("eta", "end", "gradient"))
+    mixture, which = run.mixture, np.asarray(jax.vmap(run.mixture.nearest)(run.chains.eta))
+    mean, factor = np.array(run.tuning.mean), np.array(run.tuning.factor)
+    for k in np.unique(which):
+        of = np.flatnonzero(which == k)
+        z = np.linalg.solve(np.asarray(mixture.factors[k], np.float64), (end - np.asarray(mixture.means[k])).T)
+        weight = seen["acceptance"].ravel() * (np.sum(z**2, 0) < 9 * d)
+        mean[of], factor[of] = fitted_to_gradients(
+            end, gradient, weight, np.asarray(mean[of[0]]), np.asarray(factor[of[0]]), d
+        )
+    tuning = run.tuning._replace(mean=mean, factor=factor)
+    return jax.tree.map(np.asarray, Run(run.chains, tuning, mixture.fitted(jnp.asarray(eta))))

@@ -20,7 +20,7 @@ class Box(eqx.Module):
         """Lowest and highest v, (d,) each."""
         low, high = [], []
         for block in self.space.blocks:
-            assert isinstance(block, LogUniform | Uniform | Polar)
+            assert isinstance(block, LogUniform | Uniform | Polar) and not (isinstance(block, Polar) and block.disc)
             logarithm = isinstance(block, LogUniform)
             low.append(jnp.log(block.low) if logarithm else block.low)
             high.append(jnp.log(block.high) if logarithm else block.high)

@@ -31,15 +31,17 @@ class Parameter(NamedTuple):
     fold: int = 1
     pole: str = "low"
 
-    def block(self, low: float, high: float) -> Block:
-        """The prior over a range. BlindlensError for an impossible one."""
+    def block(self, low: float, high: float, disc: bool = False) -> Block:
+        """The prior over a range; disc: of amplitudes with an angle, as in `Polar`. BlindlensError for an impossible
+        range.
+        """
         if not self.least <= low < high <= self.most:
             raise BlindlensError(
                 f"the prior range of {self.name} must be low < high within [{self.least:g}, {self.most:g}], "
                 f"not ({low:g}, {high:g})"
             )
         if self.angle:
-            return Polar(self.name, self.angle, low, high, self.fold, self.pole, self.unit)
+            return Polar(self.name, self.angle, low, high, self.fold, self.pole, self.unit, disc)
         return (LogUniform if self.log else Uniform)(self.name, low, high, self.unit)
 
 

@@ -54,8 +54,8 @@ def centre_space() -> ParameterSpace:
 
 
 def ellipse(suffix: str = "") -> Polar:
-    """An axis ratio from 0.3 to 1 and any angle."""
-    return Polar(f"q_light{suffix}", f"phi_light{suffix}", 0.3, 1.0, 2, "high")
+    """An axis ratio from 0.3 to 1 and any angle, uniform in the plane of both."""
+    return Polar(f"q_light{suffix}", f"phi_light{suffix}", 0.3, 1.0, 2, "high", disc=True)
 
 
 def typical(light: LensLight) -> dict[str, float]:

@@ -35,8 +35,9 @@ class LensModel(eqx.Module):
 
     mass: one main component ("epl", "sie" or "caustics:FILE"), then "shear", "multipole<m>" (m >= 2), "sis_subhalo" or
     "nfw_subhalo" as wanted, or Component objects (docs/mass_models.md). ranges: {name: (low, high)} in place of the
-    default priors; angles always cover their period. z_lens, z_source: redshifts, for what is told as a mass. Raises
-    BlindlensError for unknown components and names, impossible ranges and missing redshifts.
+    default priors; angles always cover their period. z_lens, z_source: redshifts, for what is told as a mass. disc:
+    amplitudes with an angle (q, a_m) are uniform in the plane of both, not by themselves. Raises BlindlensError for
+    unknown components and names, impossible ranges and missing redshifts.
     """
 
     space: ParameterSpace
@@ -49,6 +50,7 @@ class LensModel(eqx.Module):
         ranges: dict[str, tuple[float, float]] | None = None,
         z_lens: float | None = None,
         z_source: float | None = None,
+        disc: bool = False,
     ):
         setting = Setting(dict(ranges or {}), z_lens, z_source)
         self.components = tuple(component(c, setting) if isinstance(c, str) else c for c in mass)
@@ -64,7 +66,7 @@ class LensModel(eqx.Module):
         for name in setting.ranges:
             if name not in names:
                 raise BlindlensError(f"no prior range can be set for {name!r}: the names are {names}")
-        self.space = ParameterSpace(tuple(q.block(*setting.range(q)) for q in parameters))
+        self.space = ParameterSpace(tuple(q.block(*setting.range(q), disc) for q in parameters))
         for c in self.components:
             missing = set(c.needs) - set(self.space.names)
             if missing:

@@ -1,4 +1,4 @@
-"""Parameters with uniform priors in normal coordinates: eta ~ N(0, I) for every prior, unbounded, nothing wraps.
+"""Parameters in normal coordinates: eta ~ N(0, I) for every prior, unbounded, nothing wraps.
 
 A sampler works on eta in R^d, where the prior of every model is the unit Gaussian: no bounds, no Jacobians, and
 angles live in a plane with their amplitude, so that 0 and the full period are the same point.
@@ -43,8 +43,9 @@ def _open(u: Array) -> Array:
 class Prior(NamedTuple):
     """The prior of one parameter on [low, high], in plain values.
 
-    kind: uniform, log-uniform, or angle, which has no ends. natural: the end ("low" or "high") that is no choice of
-    range but where the amplitude's angle loses its meaning, such as q = 1.
+    kind: uniform; log-uniform; disc, an amplitude of which the density grows from its natural end in proportion to the
+    distance; or angle, which has no ends. natural: the end ("low" or "high") that is no choice of range but where the
+    amplitude's angle loses its meaning, such as q = 1.
     """
 
     kind: str
@@ -144,12 +145,19 @@ class LogUniform(_Single):
         return (Prior("log-uniform", float(self.low), float(self.high), self.unit),)
 
 
+NEXT = 1e-3
+"""|eta| at which single precision still tells what lies next to the pole of a disc."""
+
+
 class Polar(Block):
-    """An amplitude, uniform on [low, high], and an angle, uniform on [0, 2 pi / fold): (q, phi) or (a_m, phi_m).
+    """An amplitude on [low, high] and an angle, uniform on [0, 2 pi / fold): (q, phi) or (a_m, phi_m).
 
     U = 1 - exp(-|eta|^2 / 2) is uniform and arg(eta) = fold * angle. eta = 0 is the end of the amplitude at which the
     angle means nothing, `pole` = "high" (q = 1) or "low" (a_m = 0), so that the lens is a continuous function of
-    eta. The angle's gradient is set to zero at eta = 0, where that of the lens vanishes.
+    eta. The amplitude's distance from there, as a part of the range, is U: uniform; or with `disc` sqrt(U): uniform in
+    the plane of amplitude and angle, for which the lens is smooth at the pole too. Without it the lens goes as
+    |eta| eta there, and a posterior round the pole is no ellipse in eta. The angle's gradient is set to zero at
+    eta = 0; with `disc` the pole is kept NEXT away, where both gradients are those of the plane.
     """
 
     amplitude: str = eqx.field(static=True)
@@ -159,6 +167,7 @@ class Polar(Block):
     fold: int = eqx.field(static=True)
     pole: str = eqx.field(static=True)
     unit: str = eqx.field(static=True, default="")
+    disc: bool = eqx.field(static=True, default=False)
     size: int = eqx.field(static=True, init=False, default=2)
 
     def __check_init__(self):
@@ -180,12 +189,14 @@ class Polar(Block):
     def from_normal(self, eta: Array) -> tuple[Array, ...]:
         a, b = eta[..., 0], eta[..., 1]
         r2 = a**2 + b**2
+        if self.disc:
+            a = a + jnp.where(r2 < NEXT**2, jax.lax.stop_gradient(NEXT - a), 0.0)
+            r2 = a**2 + b**2
         span = self.high - self.low
-        if self.pole == "low":
-            amplitude = self.low - span * jnp.expm1(-r2 / 2)
-        else:
-            amplitude = self.high + span * jnp.expm1(-r2 / 2)
         at_pole = r2 == 0
+        part = -jnp.expm1(-r2 / 2)
+        part = jnp.sqrt(part) if self.disc else part
+        amplitude = self.low + span * part if self.pole == "low" else self.high - span * part
         turn = jnp.arctan2(jnp.where(at_pole, 0.0, b), jnp.where(at_pole, 1.0, a))
         return amplitude, jnp.where(turn < 0, turn + 2 * jnp.pi, turn) / self.fold
 
@@ -193,12 +204,13 @@ class Polar(Block):
         amplitude, angle = values
         _inside(self.amplitude, amplitude, self.low, self.high)
         from_pole = amplitude - self.low if self.pole == "low" else self.high - amplitude
-        u = _open(from_pole / (self.high - self.low))
+        part = from_pole / (self.high - self.low)
+        u = _open(part**2 if self.disc else part)
         r = jnp.sqrt(-2 * jnp.log1p(-u))
         return jnp.stack([r * jnp.cos(self.fold * angle), r * jnp.sin(self.fold * angle)], -1)
 
     def priors(self) -> tuple[Prior, ...]:
-        amplitude = Prior("uniform", self.low, self.high, self.unit, natural=self.pole)
+        amplitude = Prior("disc" if self.disc else "uniform", self.low, self.high, self.unit, natural=self.pole)
         return amplitude, Prior("angle", 0.0, 2 * math.pi / self.fold, "rad")
 
 

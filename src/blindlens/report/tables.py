@@ -108,11 +108,11 @@ def parameter_rows(posterior: Posterior, summary: dict[str, Any]) -> list[Row]:
 
 
 def prior_range(prior: dict[str, Any] | None) -> str:
-    """ "0.6 to 1", "0.01 to 9 (log)"; "–" where it is not known."""
+    """ "0.6 to 1", "0.01 to 9 (log)", "0 to 0.05 (disc)"; "–" where it is not known."""
     if prior is None:
         return "–"
-    log = " (log)" if prior["kind"] == "log-uniform" else ""
-    return f"{prior['low']:.4g} to {prior['high']:.4g}{log}"
+    kind = {"log-uniform": " (log)", "disc": " (disc)"}.get(prior["kind"], "")
+    return f"{prior['low']:.4g} to {prior['high']:.4g}{kind}"
 
 
 def derived_rows(summary: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:

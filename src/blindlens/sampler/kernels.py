@@ -24,6 +24,15 @@ class Info(NamedTuple):
     accepted: Array
 
 
+class Turn(NamedTuple):
+    """Of `rotate`: acceptance and accepted as of Info; where it would have led, and the gradient there, (d,) each."""
+
+    acceptance: Array
+    accepted: Array
+    end: Array
+    gradient: Array
+
+
 def init(position: Array, log_density: Callable[[Array], Array]) -> State:
     """The state at a position."""
     return State(position, log_density(position))
@@ -45,7 +54,7 @@ def rotate(
     factor: Array,
     angle: Array,
     steps: Array | int = 1,
-) -> tuple[State, Info]:
+) -> tuple[State, Turn]:
     """Hamiltonian Monte Carlo whose integrator is exact for N(mean, factor factor^T) (Beskos et al. 2011).
 
     The flow of the reference Gaussian, a rotation of position and momentum by `angle` a step, is solved exactly; only
@@ -69,10 +78,11 @@ def rotate(
         return zeta, kick(zeta, v, gradient), gradient, value
 
     start = (zeta, v, value_and_grad(state.position)[1], state.logdensity)
-    zeta, new_v, _, value = jax.lax.fori_loop(0, steps, step, start)
+    zeta, new_v, gradient, value = jax.lax.fori_loop(0, steps, step, start)
     proposal = State(mean + factor @ zeta, value)
     kinetic = (jnp.sum(v**2) - jnp.sum(new_v**2)) / 2
-    return metropolis(accept_key, proposal, state, proposal.logdensity - state.logdensity + kinetic)
+    state, info = metropolis(accept_key, proposal, state, proposal.logdensity - state.logdensity + kinetic)
+    return state, Turn(*info, proposal.position, gradient)
 
 
 class Mixture(NamedTuple):
