@@ -10,29 +10,27 @@ def fitted_to_gradients(
     mean: np.ndarray,
     factor: np.ndarray,
     earlier: float,
-    least: float = 0.1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and lower factor (d, d) of the Gaussian whose score P (m - x) is nearest to the gradients.
+    """Mean m (d,) and lower factor (d, d) of S: S cov(gradient) S = cov(position), m = E[position] + S E[gradient].
 
-    In units of the earlier Gaussian, mean and factor, which counts as `earlier` draws: with the scatter C of the
-    positions about their mean and B that of -gradient and position, P C + C P = B + B^T has the least squares; the
-    eigenvalues of P are `least` or more. Gradients tell more than draws: each is d numbers, and those of a chain that
-    has seen one side of the density tell its curvature as well. position, gradient: (N, d). weight: (N,).
+    The Gaussian of least Fisher divergence from the draws (Seyboldt, Carlson & Carpenter, arXiv:2603.18845). If the
+    density is Gaussian it is that one, wherever the draws lie: the gradients' scatter makes good what theirs lacks.
+    Else S is the geometric mean of covariance and inverse mean curvature, so that steps fit the narrow places too.
+    position, gradient: (N, d). weight: (N,). The earlier Gaussian, mean and factor, counts as `earlier` draws.
     """
     used = (weight > 0) & np.isfinite(gradient).all(1) & np.isfinite(position).all(1)
     w = weight[used].astype(np.float64)
     if w.sum() == 0:
         return mean, factor
-    factor = np.asarray(factor, np.float64)
-    z = np.linalg.solve(factor, (position[used] - np.asarray(mean, np.float64)).T).T
+    # in units of the earlier Gaussian, of whose own draws and gradients the covariance is I
+    factor, own = np.asarray(factor, np.float64), earlier * np.eye(len(factor))
+    x = np.linalg.solve(factor, (position[used] - np.asarray(mean, np.float64)).T).T
     g = gradient[used] @ factor
-    middle, slope = w @ z / w.sum(), w @ g / w.sum()
-    around = (z - middle) * w[:, None]
-    own = earlier * np.eye(len(factor))
-    size, axes = np.linalg.eigh(around.T @ (z - middle) + own)
-    B = axes.T @ (own - around.T @ (g - slope)) @ axes
-    precision = axes @ ((B + B.T) / (size[:, None] + size)) @ axes.T
-    size, axes = np.linalg.eigh(precision)
-    inverse = (axes / np.maximum(size, least)) @ axes.T
+    middle, slope = w @ x / w.sum(), w @ g / w.sum()
+    spread, steepness = ((w[:, None] * v).T @ v + own for v in (x - middle, g - slope))
+    size, axes = np.linalg.eigh(steepness)
+    root, inverse = (axes * np.sqrt(size)) @ axes.T, (axes / np.sqrt(size)) @ axes.T
+    size, axes = np.linalg.eigh(root @ spread @ root)
+    covariance = inverse @ (axes * np.sqrt(size)) @ axes.T @ inverse
     share = w.sum() / (w.sum() + earlier)
-    return mean + factor @ (share * (middle + inverse @ slope)), np.linalg.cholesky(factor @ inverse @ factor.T)
+    return mean + factor @ (share * (middle + covariance @ slope)), np.linalg.cholesky(factor @ covariance @ factor.T)
