@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from blindlens.config import RunConfig
-from blindlens.inference.evidence import Evidence
-from blindlens.inference.labels import relabelled
+from blindlens.inference.evidence import Evidence, Mode
+from blindlens.inference.labels import exchange, other_shapes, relabelled, relabelled_modes
 from blindlens.inference.problem import build_problem
 from blindlens.lens.mass import LensModel
 from blindlens.observation import Observation
@@ -53,3 +53,24 @@ def test_other_light_stays_as_it_is(problem):
     )
     eta = jax.random.normal(jax.random.key(1), (3, one.space.size))
     np.testing.assert_array_equal(relabelled(one, eta, -eta[0]), eta)
+
+
+def test_modes_that_differ_by_the_exchange_become_one(problem):
+    d = problem.space.size
+    eta = 0.5 * jax.random.normal(jax.random.key(2), (d,))
+    factor = np.linalg.cholesky(np.cov(np.random.default_rng(3).normal(size=(d, 3 * d))))
+    turned, order = np.asarray(exchange(problem, eta)), np.asarray(exchange(problem, jnp.arange(d)))
+    covariance = (factor @ factor.T)[np.ix_(order, order)]
+    modes = Mode(np.stack([eta, turned]), np.stack([factor, np.linalg.cholesky(covariance)]), np.array([2.0, 1.0]))
+    one = relabelled_modes(problem, modes)
+    np.testing.assert_allclose(one.eta[1], eta, atol=1e-6)
+    np.testing.assert_allclose(one.factor[1], factor, atol=1e-5)
+    assert np.abs(modes.eta[1] - modes.eta[0]).max() > 0.1  # control: they were two
+
+
+def test_other_shapes_differ_in_the_light_alone(problem):
+    eta = 0.5 * jax.random.normal(jax.random.key(4), (problem.space.size,))
+    others = np.asarray(other_shapes(jax.random.key(5), problem, eta, 3))
+    differs = (others != np.asarray(eta)).any(0)
+    changed = {name for name, other in zip(problem.space.names, differs, strict=True) if other}
+    assert changed == {"q_light", "phi_light", "q_light2", "phi_light2"} and len(np.unique(others, axis=0)) == 3

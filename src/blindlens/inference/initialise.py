@@ -23,15 +23,19 @@ from ..lens.mass import LensModel
 from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
-from .evidence import Evidence, Informed, Mode, climb, curved, informed, laplace, scatter, sources
+from .evidence import Evidence, Informed, Mode, climb, curved, informed, laplace, log_posterior, scatter, sources
 from .foreign import ROUNDS, noted, without_foreign
 from .given import complete, coordinates, read_sets
-from .labels import relabelled
+from .labels import other_shapes, relabelled_modes
 from .parallel import spread
 from .problem import Problem, build_problem
 from .scales import ImageScales, binning, image_scales
 from .sersic import SersicFit, sersic_ends, sersic_fit
 
+LIKELY = 10.0
+"""Nats below the likeliest mode, by its Laplace approximation, down to which chains begin at a mode."""
+TRANSLATES, SHAPES = 6, 4
+"""Translates of the best modes, and other shapes of the light, that climb too."""
 ANY = 1e30
 """Nats below the best at which a finite value is never dropped."""
 
@@ -185,10 +189,17 @@ class Start(NamedTuple):
     observation: Observation
 
 
+def begun(modes: Mode, chains: int) -> np.ndarray:
+    """The mode from which each chain begins: the likely ones in turn, (chains,)."""
+    weights = np.asarray(laplace_log_weights(modes))
+    likely = np.flatnonzero(weights >= weights.max() - LIKELY)
+    return likely[np.arange(chains) % len(likely)]
+
+
 def beginnings(keys: Array, full: Evidence, start: Start) -> tuple[Array, Array, Array]:
-    """(eta, x, a) of a chain a key, from the modes in turn: lenses from the Laplace approximation, sources exactly."""
+    """(eta, x, a) of a chain a key, from the modes `begun`: lenses from the Laplace approximation, sources exactly."""
     modes = start.modes
-    which = np.arange(len(keys)) % len(modes.eta)
+    which = begun(modes, len(keys))
     eta = jax.vmap(lambda k, m, f: m + f @ jax.random.normal(k, m.shape))(keys, modes.eta[which], modes.factor[which])
     return eta, *sources(full, keys, eta)
 
@@ -230,6 +241,14 @@ def translates(problem: Problem, modes: Array, reach: int = 1) -> tuple[Array, A
     return jnp.array(which), jnp.stack(eta)
 
 
+def neighbours(evidence: Evidence, modes: Array) -> Array:
+    """The modes (K, d) and the best of their translates: where the grid makes modes, no ascent from elsewhere looks."""
+    moved = translates(evidence.problem, modes)[1]
+    values = np.array([float(log_posterior(evidence, eta)) for eta in moved[len(modes) :]])
+    best = np.argsort(-np.nan_to_num(values, nan=-np.inf))[:TRANSLATES]
+    return jnp.concatenate([modes, moved[len(modes) :][best]])
+
+
 def widened(eta: Array, size: int) -> Array:
     """eta (K, d) with the prior's median, 0, for what a larger space has beyond: the noise's scale."""
     return jnp.pad(eta, ((0, 0), (0, size - eta.shape[1])))
@@ -262,7 +281,7 @@ def initialise(
         return Evidence(build_problem(of, prior, lens, how, fov, scales), basis, prior.mean)
 
     def polished(full: Evidence, eta: Array, keep: int, within: float) -> Mode:
-        modes = polish(full, eta, stage.polish_steps)
+        modes = relabelled_modes(full.problem, polish(full, eta, stage.polish_steps))
         kept = distinct(modes.eta, modes.log_posterior, modes.factor, keep, within)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[kept]), modes)
 
@@ -305,9 +324,9 @@ def initialise(
             params = evidence(binned, prior.basis[:, :1], None).problem.params(eta)
             fov = round(float(params.pop("source_fov")[0]), 3)
             eta = evidence(binned, prior.basis[:, :1], fov).problem.space.to_normal(params)
-        # modes a source pixel apart, if the grid makes any, lie where no ascent from elsewhere looks
         middle = evidence(binned, prior.basis[:, :middle_rank], fov)
-        eta = polished(middle, translates(middle.problem, eta[:2])[1], stage.keep, stage.within * 2).eta
+        eta = jnp.concatenate([neighbours(middle, eta[:2]), other_shapes(key, middle.problem, eta[0], SHAPES)])
+        eta = polished(middle, eta, stage.keep, stage.within * 2).eta
         shape = observation.shape
         if config.trim:
             shape = trimmed(middle, eta, shape, k)
@@ -315,7 +334,6 @@ def initialise(
         bar.advance()
         full = evidence(part, prior.basis, fov, search=False)
         eta = widened(eta, full.problem.space.size)
-        eta = relabelled(full.problem, eta, eta[0])
         most = stage.directions(len(full.problem.operator.rays[0].x))
         directions = informed(full, eta, stage.tail, most)
         told = evidence(part, directions.basis, fov, search=False)

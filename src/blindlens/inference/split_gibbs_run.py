@@ -15,7 +15,7 @@ from ..sampler.kernels import Mixture
 from ..sampler.reference import fitted_to_gradients
 from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
-from .initialise import Start, beginnings, laplace_log_weights
+from .initialise import Start, beginnings, begun, laplace_log_weights
 from .split_gibbs import Chain, SplitGibbs, Tuning, gain_bound
 from .stages import Store
 
@@ -32,9 +32,9 @@ class Run(NamedTuple):
 
 
 def first(keys: Array, full: Evidence, start: Start) -> Run:
-    """One chain a key, from the modes in turn."""
+    """One chain a key, from the likely modes in turn."""
     modes, K = start.modes, len(keys)
-    which = np.arange(K) % len(modes.eta)
+    which = begun(modes, K)
     eta, x, a = beginnings(keys, full, start)
     tuning = Tuning(modes.eta[which], modes.factor[which], jnp.full(K, 0.8))
     return Run(
