@@ -13,9 +13,9 @@ from conftest import TINY_RANGES
 from blindlens import cli, prior
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
-from blindlens.inference.evidence import Evidence, scatter
+from blindlens.inference.evidence import Evidence, Mode, scatter
 from blindlens.inference.given import FARTHEST, coordinates, read_sets
-from blindlens.inference.initialise import inflated, initialise, seen
+from blindlens.inference.initialise import begun, inflated, initialise, seen
 from blindlens.inference.problem import build_problem
 from blindlens.inference.stages import fingerprint
 from blindlens.posterior import Posterior
@@ -204,3 +204,12 @@ def test_coordinates_at_the_end_of_a_range_are_finite():
     eta, known = coordinates(LENS.space, {"Rein": 0.8, "q": 1.0, "phi": 7.0})
     assert np.abs(eta).max() == FARTHEST and known.sum() == 3
     assert float(LENS.space.from_normal(jnp.asarray(eta))["Rein"]) == pytest.approx(0.8, abs=1e-3)
+
+
+def test_chains_begin_at_likely_modes_in_turn():
+    eta, factor = np.zeros((3, 2)), np.stack([np.eye(2)] * 3)
+    # the narrow mode's volume is e^-9.2 of the others'
+    factor[1] *= 0.01
+    modes = Mode(eta, factor, jnp.array([0.0, 5.0, -40.0]))
+    assert begun(modes, 4).tolist() == [0, 1, 0, 1]
+    assert begun(modes._replace(log_posterior=jnp.array([0.0, -2.0, -8.0])), 4).tolist() == [0, 2, 0, 2]

@@ -90,22 +90,24 @@ def sample(
 
 
 def refit(run: Run, history: list[Trace]) -> Run:
-    """Mixture and references fitted to what the warm-up's moves have seen.
+    """References and mixture fitted to what the warm-up's moves have seen.
 
-    The mixture, for jumps, covers the draws. A component's reference, for Hamiltonian moves, has the curvature that the
-    gradients show where these moves ended, within 3 standard deviations per root dimension of the component.
+    A component's reference, for Hamiltonian moves, is fitted to where these moves ended and to the gradients there,
+    within 3 standard deviations per root dimension of the component. The mixture, for jumps, starts from the references
+    and takes the draws' covariances on top.
     """
     seen = {name: np.concatenate([t[name] for t in history], 1) for name in ("eta", "end", "gradient", "acceptance")}
     d = seen["eta"].shape[2]
     eta, end, gradient = (seen[name].reshape(-1, d) for name in ("eta", "end", "gradient"))
-    mixture, which = run.mixture, np.asarray(jax.vmap(run.mixture.nearest)(run.chains.eta))
+    which = np.asarray(jax.vmap(run.mixture.nearest)(run.chains.eta))
     mean, factor = np.array(run.tuning.mean), np.array(run.tuning.factor)
+    means, factors = np.array(run.mixture.means), np.array(run.mixture.factors)
     for k in np.unique(which):
-        of = np.flatnonzero(which == k)
-        z = np.linalg.solve(np.asarray(mixture.factors[k], np.float64), (end - np.asarray(mixture.means[k])).T)
+        z = np.linalg.solve(factors[k].astype(np.float64), (end - means[k]).T)
         weight = seen["acceptance"].ravel() * (np.sum(z**2, 0) < 9 * d)
-        mean[of], factor[of] = fitted_to_gradients(
-            end, gradient, weight, np.asarray(mean[of[0]]), np.asarray(factor[of[0]]), d
-        )
+        of = np.flatnonzero(which == k)
+        means[k], factors[k] = fitted_to_gradients(end, gradient, weight, mean[of[0]], factor[of[0]], d)
+        mean[of], factor[of] = means[k], factors[k]
     tuning = run.tuning._replace(mean=mean, factor=factor)
-    return jax.tree.map(np.asarray, Run(run.chains, tuning, mixture.fitted(jnp.asarray(eta))))
+    mixture = run.mixture._replace(means=jnp.asarray(means), factors=jnp.asarray(factors)).fitted(jnp.asarray(eta))
+    return jax.tree.map(np.asarray, Run(run.chains, tuning, mixture))
