@@ -325,8 +325,7 @@ def initialise(
             fov = round(float(params.pop("source_fov")[0]), 3)
             eta = evidence(binned, prior.basis[:, :1], fov).problem.space.to_normal(params)
         middle = evidence(binned, prior.basis[:, :middle_rank], fov)
-        eta = jnp.concatenate([neighbours(middle, eta[:2]), other_shapes(key, middle.problem, eta[0], SHAPES)])
-        eta = polished(middle, eta, stage.keep, stage.within * 2).eta
+        eta = polished(middle, neighbours(middle, eta[:2]), stage.keep, stage.within * 2).eta
         shape = observation.shape
         if config.trim:
             shape = trimmed(middle, eta, shape, k)
@@ -337,6 +336,11 @@ def initialise(
         most = stage.directions(len(full.problem.operator.rays[0].x))
         directions = informed(full, eta, stage.tail, most)
         told = evidence(part, directions.basis, fov, search=False)
+        shapes = other_shapes(key, told.problem, eta[0], SHAPES)
+        if len(shapes):
+            # these modes are there at the image's own resolution only
+            few = evidence(part, directions.basis[:, :middle_rank], fov, search=False)
+            eta = jnp.concatenate([eta, polished(few, shapes, 2, stage.within).eta])
         modes = polished(told, eta, stage.keep, stage.within)
         every = [curved(told, jax.tree.map(lambda leaf, i=i: leaf[i], modes)) for i in range(len(modes.eta))]
         modes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
