@@ -102,7 +102,7 @@ class Problem(eqx.Module):
         return jnp.sum(self.residual(eta, x, a) ** 2) / jnp.sum(self.weight > 0)
 
     def translated(self, eta: Array, columns: Array, rows: Array) -> tuple[Array, Array]:
-        """eta with the source's field moved by whole source pixels, and whether it still lies within the prior's range.
+        """eta with the source's field moved by so many source pixels, and whether it lies within the prior's range.
 
         The move keeps volume in (xs, ys), whose prior is uniform.
         """

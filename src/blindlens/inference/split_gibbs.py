@@ -57,9 +57,12 @@ class Tuning(NamedTuple):
 
 
 def translate(key: Array, state: State, model: Evidence) -> tuple[State, Info]:
-    """The source's field moves by up to one of its pixels a side: what the pixel grid cannot tell apart."""
-    step_key, accept_key = jax.random.split(key)
-    steps = jax.random.randint(step_key, (2,), -1, 2)
+    """The source's field moves by up to 1.5 of its pixels a side, the lens as it is: one time in two by whole pixels,
+    which the grid cannot tell apart.
+    """
+    step_key, whole_key, accept_key = jax.random.split(key, 3)
+    steps = jax.random.uniform(step_key, (2,), state.position.dtype, -1.5, 1.5)
+    steps = jnp.where(jax.random.bernoulli(whole_key), jnp.round(steps), steps)
     position, inside = model.problem.translated(state.position, steps[0], steps[1])
     # uniform in (xs, ys): the density of eta must not count the prior's shape
     factor = (jnp.sum(position**2) - jnp.sum(state.position**2)) / 2
