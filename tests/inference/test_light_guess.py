@@ -79,7 +79,7 @@ def test_what_is_automatic_is_decided_by_the_image_and_said():
 def test_ranges_follow_the_mass_and_the_users_win():
     mine = RunConfig().replace(lens={"mass": ("sie", "multipole4"), "priors": "wide", "ranges": {"Rein": (1.0, 1.2)}})
     ranges = mine.lens.prior_ranges("wide")
-    assert ranges["Rein"] == (1.0, 1.2) and set(ranges) == {"q", "Rein", "xs", "ys"}
+    assert ranges["Rein"] == (1.0, 1.2) and set(ranges) == {"q", "Rein", "a_4", "xs", "ys"}
 
 
 def test_the_scale_of_the_source_is_that_of_the_arcs():
