@@ -122,7 +122,7 @@ def with_blindlens(psf, method):
 def sweep_of(family):
     """A sweep as a function of (theta (K, 12), basis (r, n, n), pedestal, data), with log p(y | l)."""
     prior = load_prior("galaxy-gaussian", NPIX)
-    config = SplitGibbsConfig(jumps=2, translations=1, cg_steps=CG, cg_tolerance=1e-30)
+    config = SplitGibbsConfig(leaps=3, jumps=2, translations=1, cg_steps=CG, cg_tolerance=1e-30)
 
     @jax.jit
     def sweep(theta, basis, pedestal, data):

@@ -65,6 +65,7 @@ def test_frozen():
         ("flux_scale: -1", "positive number or 'infer'"),
         ("method: mcmc", "joint"),
         ("lens: {mass: epl}", "lens.mass"),
+        ("{method: gibbsddrm, lens: {priors: wide}}", "leave lens.priors out"),
         ("!!python/object/apply:os.getcwd []", "not YAML"),
     ],
 )

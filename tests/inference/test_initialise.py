@@ -13,9 +13,10 @@ from conftest import TINY_RANGES
 from blindlens import cli, prior
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
+from blindlens.inference.beginnings import begun
 from blindlens.inference.evidence import Evidence, Mode, scatter
 from blindlens.inference.given import FARTHEST, coordinates, read_sets
-from blindlens.inference.initialise import begun, inflated, initialise, seen
+from blindlens.inference.initialise import inflated, initialise, seen
 from blindlens.inference.problem import build_problem
 from blindlens.inference.stages import fingerprint
 from blindlens.posterior import Posterior

@@ -1,7 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from blindlens.errors import BlindlensError
 from blindlens.lens.box import Box
 from blindlens.lens.mass import LensModel
 from blindlens.lens.parameters import LogUniform, ParameterSpace
@@ -27,6 +29,11 @@ def test_the_prior_is_uniform_between_the_walls():
     assert np.abs(np.sort(share, 0) - ranks[:, None]).max() < 2.2 / np.sqrt(4000)
     flux = np.sort((np.asarray(BOX.params(v)["flux_scale"]) - 0.1) / 9.9)
     assert np.abs(flux - ranks).max() > 0.2
+
+
+def test_a_prior_that_is_no_box_is_refused():
+    with pytest.raises(BlindlensError, match="q must have a uniform prior"):
+        Box(LensModel(disc=True).space).ends()
 
 
 def test_walls_stop_amplitudes_and_angles_come_round():

@@ -132,8 +132,8 @@ class RunConfig(Config):
         if known and self.initialise.method != "low-rank":
             raise ValueError("with lens_params there is no lens to look for; leave initialise.method (--init) out")
         elsewhere = known or self.method not in ("joint", "renoise", "evidence")
-        if self.method not in ("joint", "renoise", "evidence") and self.lens.priors == "wide":
-            raise ValueError(f"{self.method} walks in boxes; leave lens.priors out, and give lens.ranges")
+        if self.method == "gibbsddrm" and self.lens.priors == "wide":
+            raise ValueError("gibbsddrm goes with uniform priors alone; leave lens.priors out, and give lens.ranges")
         if elsewhere and self.noise_scale == "infer":
             raise ValueError("only method joint infers noise_scale; give a number")
         if elsewhere and self.lens_light not in ("auto", "none"):

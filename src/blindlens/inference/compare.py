@@ -18,9 +18,10 @@ from ..prior import Denoiser, load_prior
 from ..progress import Progress
 from ..sampler.kernels import Mixture
 from ..storage import write_text
+from .beginnings import laplace_log_weights
 from .evidence import Evidence, Mode
 from .extension import Extension, Scan, scan
-from .initialise import distinct, initialise, laplace_log_weights, polish
+from .initialise import distinct, initialise, polish
 from .oracle import covering
 from .pipeline import prepared, surrogate
 from .population import UNRELIABLE, Estimate, population, tempered

@@ -9,9 +9,9 @@ from ..config import GibbsDDRMConfig
 from ..prior import Denoiser
 from ..progress import Progress
 from ..sampler.schedule import Schedule
+from .beginnings import Start
 from .blocks import Draws, Trace, of_block, run_blocks
 from .gibbsddrm import GibbsDDRM
-from .initialise import Start
 from .marginal import marginal, variances
 from .problem import Problem
 from .refine import gibbs_end

@@ -9,7 +9,6 @@ a file may say where to begin. Distinct beginnings are polished with the full ev
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,7 +22,8 @@ from ..lens.mass import LensModel
 from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
-from .evidence import Evidence, Informed, Mode, climb, curved, informed, laplace, log_posterior, scatter, sources
+from .beginnings import Start
+from .evidence import Evidence, Mode, climb, curved, informed, laplace, log_posterior, scatter
 from .foreign import ROUNDS, noted, without_foreign
 from .given import complete, coordinates, read_sets
 from .labels import other_shapes, relabelled_modes
@@ -32,8 +32,6 @@ from .problem import Problem, build_problem
 from .scales import ImageScales, binning, image_scales
 from .sersic import SersicFit, sersic_ends, sersic_fit
 
-LIKELY = 10.0
-"""Nats below the likeliest mode, by its Laplace approximation, down to which chains begin at a mode."""
 TRANSLATES, SHAPES = 6, 4
 """Translates of the best modes, and other shapes of the light, that climb too."""
 ANY = 1e30
@@ -171,39 +169,6 @@ def given_starts(
     return eta[distinct(eta, values, None, stage.keep, ANY)]
 
 
-def laplace_log_weights(modes: Mode) -> Array:
-    """Log weights of the modes in the Laplace approximation, (K,)."""
-    log_det = jnp.sum(jnp.log(jnp.diagonal(modes.factor, axis1=1, axis2=2)), 1)
-    return jax.nn.log_softmax(modes.log_posterior + log_det)
-
-
-class Start(NamedTuple):
-    """modes: stacked, best first. fov: arcsec. shape: (ny, nx), the part of the image that sees the source. informed:
-    the source's directions that the data constrain at the modes. observation: the whole, with what is foreign masked.
-    """
-
-    modes: Mode
-    fov: float
-    shape: tuple[int, int]
-    informed: Informed
-    observation: Observation
-
-
-def begun(modes: Mode, chains: int) -> np.ndarray:
-    """The mode from which each chain begins: the likely ones in turn, (chains,)."""
-    weights = np.asarray(laplace_log_weights(modes))
-    likely = np.flatnonzero(weights >= weights.max() - LIKELY)
-    return likely[np.arange(chains) % len(likely)]
-
-
-def beginnings(keys: Array, full: Evidence, start: Start) -> tuple[Array, Array, Array]:
-    """(eta, x, a) of a chain a key, from the modes `begun`: lenses from the Laplace approximation, sources exactly."""
-    modes = start.modes
-    which = begun(modes, len(keys))
-    eta = jax.vmap(lambda k, m, f: m + f @ jax.random.normal(k, m.shape))(keys, modes.eta[which], modes.factor[which])
-    return eta, *sources(full, keys, eta)
-
-
 def seen(evidence: Evidence, modes: Array, threshold: float = 3.0) -> tuple[int, int]:
     """Half-widths (rows, columns), in pixels, of the part of the image that sees the source at any of the modes.
 
@@ -336,7 +301,7 @@ def initialise(
         most = stage.directions(len(full.problem.operator.rays[0].x))
         directions = informed(full, eta, stage.tail, most)
         told = evidence(part, directions.basis, fov, search=False)
-        shapes = other_shapes(key, told.problem, eta[0], SHAPES)
+        shapes = other_shapes(jax.random.fold_in(key, 1), told.problem, eta[0], SHAPES)
         if len(shapes):
             # these modes are there at the image's own resolution only
             few = evidence(part, directions.basis[:, :middle_rank], fov, search=False)

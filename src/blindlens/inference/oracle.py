@@ -16,9 +16,10 @@ from jax import Array
 from ..prior import GaussianPrior
 from ..progress import Progress
 from ..sampler.kernels import Mixture, State, differential
+from .beginnings import Start
 from .blocks import Draws
 from .evidence import Evidence, Mode, log_posterior, sources
-from .initialise import Start, translates
+from .initialise import translates
 from .parallel import spread
 from .source import misfits
 from .split_gibbs import translate

@@ -19,10 +19,11 @@ from ..posterior import Posterior
 from ..prior import Denoiser, GaussianPrior, load_prior
 from ..progress import Progress
 from . import baselines, gibbsddrm_run, nonblind, oracle, renoise_run, split_gibbs_run
+from .beginnings import Start
 from .blocks import Draws
 from .collect import finished
 from .evidence import Evidence, Informed, Mode
-from .initialise import Start, initialise
+from .initialise import initialise
 from .problem import build_problem
 from .scales import image_scales, settled
 from .stages import Store, fingerprint

@@ -13,9 +13,9 @@ from ..errors import BlindlensError
 from ..lens.parameters import LogUniform
 from ..prior import Denoiser
 from ..progress import Progress
+from .beginnings import Start, beginnings
 from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
-from .initialise import Start, beginnings
 from .parallel import stacked
 from .problem import Problem
 from .renoise import Chain, Renoise

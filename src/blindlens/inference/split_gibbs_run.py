@@ -13,9 +13,9 @@ from ..prior import GaussianPrior
 from ..progress import Progress
 from ..sampler.kernels import Mixture
 from ..sampler.reference import fitted_to_gradients
+from .beginnings import Start, beginnings, begun, laplace_log_weights
 from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
-from .initialise import Start, beginnings, begun, laplace_log_weights
 from .split_gibbs import Chain, SplitGibbs, Tuning, gain_bound
 from .stages import Store
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..errors import BlindlensError
 from .parameters import LogUniform, ParameterSpace, Polar, Uniform
 
 
@@ -17,10 +18,12 @@ class Box(eqx.Module):
     space: ParameterSpace
 
     def ends(self) -> tuple[Array, Array]:
-        """Lowest and highest v, (d,) each."""
+        """Lowest and highest v, (d,) each. BlindlensError for a prior that is no box."""
         low, high = [], []
         for block in self.space.blocks:
-            assert isinstance(block, LogUniform | Uniform | Polar) and not (isinstance(block, Polar) and block.disc)
+            assert isinstance(block, LogUniform | Uniform | Polar)
+            if isinstance(block, Polar) and block.disc:
+                raise BlindlensError(f"{block.amplitude} must have a uniform prior for this method; leave disc out")
             logarithm = isinstance(block, LogUniform)
             low.append(jnp.log(block.low) if logarithm else block.low)
             high.append(jnp.log(block.high) if logarithm else block.high)

@@ -8,8 +8,8 @@ from ...config import RunConfig
 from ...prior import Denoiser
 from ...progress import Progress
 from ...sampler.schedule import Schedule
+from ..beginnings import Start
 from ..blocks import Draws, Trace, of_block, run_blocks
-from ..initialise import Start
 from ..parallel import spread
 from ..problem import Problem
 from ..source import misfits
