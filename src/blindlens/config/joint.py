@@ -29,7 +29,7 @@ class RenoiseConfig(Stage):
     thin: int = Field(default=1, ge=1, description="sweeps per draw")
     first: float = Field(default=2.0, gt=0, description="noise from which a sweep starts at the most")
     last: float = Field(default=0.1, gt=0, description="least noise at which the lens moves")
-    levels: int = Field(default=2, ge=2, description="noise levels at which it does, spread evenly in their logarithm")
+    levels: int = Field(default=2, ge=1, description="noise levels at which it does, spread evenly in their logarithm")
     end: float = Field(default=0.01, gt=0, description="noise at which the diffusion ends")
     misfit: float = Field(
         default=0.05, gt=0, description="share by which chi2 of the mean source at `first` may exceed that at `last`"
@@ -38,8 +38,9 @@ class RenoiseConfig(Stage):
     krylov: int = Field(default=48, ge=0, description="further ones, by what is left of the image")
     translations: int = Field(default=2, ge=0, description="moves of the source by a whole pixel a level")
     climb: int = Field(default=2, ge=1, description="Levenberg-Marquardt steps to the lens's local mode")
-    moves: int = Field(default=1, ge=1, description="Hamiltonian moves of the lens a level")
-    leaps: int = Field(default=6, ge=1, description="of a Hamiltonian move; one gradient more")
+    moves: int = Field(default=2, ge=1, description="flights of lens and noisy source a level")
+    leaps: int = Field(default=12, ge=1, description="steps of a flight")
+    angle: float = Field(default=0.3, gt=0, lt=1, description="of such a step at first, in radians; warm-up adapts it")
     steps: int = Field(default=4, ge=1, description="of the diffusion from one level to the next, 2 denoisers each")
 
     @model_validator(mode="after")

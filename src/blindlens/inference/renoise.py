@@ -3,13 +3,13 @@
 One sweep, for noise levels s_0 > s_1 > ... > s_m:
 
     x_t = x + s_0 eps
-    at each level s_i:   l | x_t, y   with x integrated out,  then  x_t from s_i to s_i+1  under p(x | x_t, l, y)
+    at each level s_i:   l, x_t | y  with x integrated out,  then  x_t from s_i to s_i+1  under p(x | x_t, l, y)
 
 Given x_t, the prior on x is p(x | x_t), which the denoiser describes by its mean D and its covariance s^2 dD/dx_t: with
-p(x | x_t) taken to be that Gaussian, y | l, x_t ~ N(A~_l D, A~_l C A~_l^T + I), and the lens moves on the same kind of
-evidence as under a Gaussian prior, the source following it within the galaxies that x_t allows. These steps leave
-p(x_t, l | y) as it is with a Gaussian prior at any level, up to the steps of the diffusion; with another up to what
-p(x | x_t) departs from its Gaussian, which goes to nothing with s_i.
+p(x | x_t) taken to be that Gaussian, y | l, x_t ~ N(A~_l D, A~_l C A~_l^T + I), the same kind of evidence as under a
+Gaussian prior. On p(x_t) times it lens and noisy source fly together (`sampler.flight`), C held for the while. These
+steps leave p(x_t, l | y) as it is with a Gaussian prior at any level, up to the steps of the diffusion; with another up
+to what p(x | x_t) departs from its Gaussian, which goes to nothing with s_i.
 """
 
 from typing import NamedTuple
@@ -24,23 +24,39 @@ from ..config import RenoiseConfig
 from ..guidance import LocalGaussian, Measurement, local_gaussian, moment_matching
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
-from ..sampler.kernels import init, metropolis, rotate
+from ..sampler.flight import Forces, fly
+from ..sampler.kernels import metropolis
 from .evidence import Evidence, climb, laplace
 from .parallel import spread, taken
-from .problem import Problem
+from .problem import Problem, condition
 
 
 class Chain(NamedTuple):
-    """eta (d,), source x (n, n), light amplitudes a (k,)."""
+    """eta (d,), source x (n, n), light amplitudes a (k,); lower factors of the lens's covariance given x_t at each
+    level, (levels, d, d).
+    """
 
     eta: Array
     x: Array
     a: Array
+    factors: Array
+
+
+class Sweep(NamedTuple):
+    """How a sweep goes. sigmas: the levels, falling, and the noise at which the diffusion ends, (levels + 1,); angles:
+    of a flight's steps at each level, (levels,). settle: the lens begins each level at its mode; adapt: `factors`
+    become those of the local modes (warm-up).
+    """
+
+    sigmas: Array
+    angles: Array
+    settle: Array
+    adapt: Array
 
 
 class SweepInfo(NamedTuple):
-    """chi2 per pixel; at each level, (levels,): acceptance of the lens's Hamiltonian moves, of translations, chi2 per
-    pixel of E[x | x_t, l, y].
+    """chi2 per pixel; at each level, (levels,): acceptance of flights, of translations, chi2 per pixel of
+    E[x | x_t, l, y].
     """
 
     chi2_per_pixel: Array
@@ -74,21 +90,49 @@ class Renoise(eqx.Module):
     probes: Array
     stage: RenoiseConfig = eqx.field(static=True)
 
-    def lens_step(self, key: Array, eta: Array, local: LocalGaussian, settle: Array) -> tuple[Array, Array, Array]:
-        """(l, a) | x_t, y: eta, a, mean acceptance."""
-        keys = jax.random.split(key, self.stage.moves + 1)
+    def forces(self, local: LocalGaussian, eta: Array, x_t: Array) -> Forces:
+        """Of log p(x_t) + log p(y | l, x_t) + log p(l), with the covariance of `local` and the mean at x_t."""
+        problem, basis = self.problem, local.directions * local.sd(local.sigma)
+        D, pull = jax.vjp(lambda x_t: self.prior(x_t, local.sigma), x_t)
+
+        def log_posterior(eta: Array) -> tuple[Array, Array]:
+            p = problem.params(eta)
+            value, c, _ = condition(*problem.system_at(p, basis, D))
+            return value - problem.log_det(p) - jnp.sum(eta**2) / 2, c
+
+        (f, c), gradient = jax.value_and_grad(log_posterior, has_aux=True)(eta)
+        x, a = Evidence(problem, basis, D).unpack(c)
+        # V^-1 (y~ - A~ D) is what the posterior mean of x leaves
+        back = jax.linear_transpose(problem.linear(problem.params(eta)).mv, jax.ShapeDtypeStruct(D.shape, D.dtype))
+        return Forces(f, gradient, D, D + local.sigma**2 * pull(back(problem.residual(eta, x, a))[0])[0])
+
+    def fly(
+        self, key: Array, eta: Array, x_t: Array, local: LocalGaussian, factor: Array, angle: Array, how: Sweep
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        """l, x_t | y, then a: eta, x_t, a, the factor to go on with, mean acceptance."""
         model = Evidence(self.problem, local.directions * local.sd(local.sigma), local.mean)
-        mode = laplace(model, climb(model, eta, self.stage.climb))
-        eta = jnp.where(settle, mode.eta, eta)
-        angle = jnp.asarray(jnp.pi / 2 / self.stage.leaps)
+
+        def mode() -> tuple[Array, Array]:
+            found = laplace(model, climb(model, eta, self.stage.climb))
+            return jnp.where(how.settle, found.eta, eta), found.factor
+
+        eta, factor = jax.lax.cond(how.adapt, mode, lambda: (eta, factor))
 
         def move(state, key):
-            state, info = rotate(key, state, model.log_posterior, mode.eta, mode.factor, angle, self.stage.leaps)
-            return state, info.acceptance
+            length_key, key = jax.random.split(key)
+            # no two trajectories of one length, or some direction comes back to where it was
+            turn = angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1)
+            forces = lambda eta, x_t: self.forces(local, eta, x_t)  # noqa: E731
+            eta, x_t, info = fly(key, *state, forces, factor, local.sigma, turn, self.stage.leaps)
+            return (eta, x_t), info.acceptance
 
-        state, acceptance = jax.lax.scan(move, init(eta, model.log_posterior), keys[1:])
-        _, a = model.source(keys[0], state.position)
-        return state.position, a, jnp.mean(acceptance)
+        light_key, *keys = jax.random.split(key, self.stage.moves + 1)
+        (eta, x_t), acceptance = jax.lax.scan(move, (eta, x_t), jnp.stack(keys))
+        a = jnp.zeros(0, x_t.dtype)
+        if self.problem.light is not None:
+            D = self.prior(x_t, local.sigma)
+            _, a = Evidence(self.problem, model.basis, D).source(light_key, eta)
+        return eta, x_t, a, factor, jnp.mean(acceptance)
 
     def translate(self, key: Array, eta: Array, x_t: Array, sigma: Array) -> tuple[Array, Array, Array]:
         """Source and its field move by one pixel a side in opposite senses, which the image cannot tell; accepted?
@@ -103,36 +147,34 @@ class Renoise(eqx.Module):
         (eta, x_t), info = metropolis(accept_key, new, (eta, x_t), jnp.where(inside, log_ratio, -jnp.inf))
         return eta, x_t, info.accepted & jnp.any(steps != 0)
 
-    def sweep(self, key: Array, chain: Chain, sigmas: Array, settle: Array) -> tuple[Chain, SweepInfo]:
-        """From x to x. sigmas: the levels, falling, and the noise at which the diffusion ends. settle: the lens begins
-        each level at its mode (warm-up).
-        """
+    def sweep(self, key: Array, chain: Chain, how: Sweep) -> tuple[Chain, SweepInfo]:
+        """From x to x."""
+        sigmas = how.sigmas
         noise_key, *keys = jax.random.split(key, len(sigmas))
         x_t = chain.x + sigmas[0] * jax.random.normal(noise_key, chain.x.shape, chain.x.dtype)
 
         def level(carry, inputs):
-            chain, x_t = carry
-            key, now, then = inputs
-            shift_key, lens_key = jax.random.split(key)
+            eta, x_t, a, _ = carry
+            key, now, then, factor, angle = inputs
+            shift_key, fly_key = jax.random.split(key)
 
             def shift(carry, key):
                 eta, x_t, accepted = self.translate(key, *carry, now)
                 return (eta, x_t), accepted
 
-            (eta, x_t), shifted = jax.lax.scan(
-                shift, (chain.eta, x_t), jax.random.split(shift_key, self.stage.translations)
-            )
-            seen = self.measurement(eta, chain.a)
+            (eta, x_t), shifted = jax.lax.scan(shift, (eta, x_t), jax.random.split(shift_key, self.stage.translations))
+            seen = self.measurement(eta, a)
             local = local_gaussian(self.prior, x_t, now, self.probes, seen, self.stage.krylov)
-            eta, a, acceptance = self.lens_step(lens_key, eta, local, settle)
+            eta, x_t, a, factor, acceptance = self.fly(fly_key, eta, x_t, local, factor, angle, how)
             guided = moment_matching(self.prior, local, self.measurement(eta, a))
             explained = self.problem.chi2(eta, guided(x_t, now), a)
             x_t = probability_flow(guided, x_t, now, then, self.stage.steps)
             stats = (acceptance, jnp.sum(shifted) / max(1, shifted.size), explained)
-            return (Chain(eta, guided(x_t, then), a), x_t), stats
+            return (eta, x_t, a, guided(x_t, then)), (factor, stats)
 
-        (chain, _), stats = jax.lax.scan(level, (chain, x_t), (jnp.stack(keys), sigmas[:-1], sigmas[1:]))
-        return chain, SweepInfo(self.problem.chi2(*chain), *stats)
+        inputs = (jnp.stack(keys), sigmas[:-1], sigmas[1:], chain.factors, how.angles)
+        (eta, _, a, x), (factors, stats) = jax.lax.scan(level, (chain.eta, x_t, chain.a, chain.x), inputs)
+        return Chain(eta, x, a, factors), SweepInfo(self.problem.chi2(eta, x, a), *stats)
 
     def measurement(self, eta: Array, a: Array) -> Measurement:
         """y~ = A~_l x + noise, for one lens and its light."""
@@ -146,15 +188,17 @@ class Renoise(eqx.Module):
         )
 
     @eqx.filter_jit
-    def run(self, keys: Array, chains: Chain, which: Array, sigmas: Array, settle: Array) -> tuple[Chain, SweepInfo]:
-        """One sweep of every chain, of a stack of problems. keys (K,); which: the chain's problem, (K,); sigmas: (K,
-        levels + 1).
+    def run(self, keys: Array, chains: Chain, which: Array, how: Sweep) -> tuple[Chain, SweepInfo]:
+        """One sweep of every chain, of a stack of problems. keys (K,); which: the chain's problem, (K,); how: `sigmas`
+        and `angles` by chain, (K, ...).
         """
 
         def one(shared, item):
-            many, settle = shared
-            key, chain, which, sigmas = item
+            many, settle, adapt = shared
+            key, chain, which, sigmas, angles = item
             problem, probes = taken((many.problem, many.probes), which)
-            return Renoise(problem, many.prior, probes, many.stage).sweep(key, chain, sigmas, settle)
+            return Renoise(problem, many.prior, probes, many.stage).sweep(
+                key, chain, Sweep(sigmas, angles, settle, adapt)
+            )
 
-        return spread(one, (self, settle), (keys, chains, which, sigmas))
+        return spread(one, (self, how.settle, how.adapt), (keys, chains, which, how.sigmas, how.angles))

@@ -18,7 +18,7 @@ from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
 from .parallel import stacked
 from .problem import Problem
-from .renoise import Chain, Renoise
+from .renoise import Chain, Renoise, Sweep
 from .stages import Store
 
 
@@ -35,15 +35,18 @@ class System(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a sweep hands to the next: the chains, and by system the noise from which sweeps start."""
+    """What a sweep hands to the next: the chains, and by system the noise from which sweeps start, (systems,), and the
+    angle of a flight's steps, (systems, levels).
+    """
 
     chains: Chain
     first: np.ndarray
+    angles: np.ndarray
 
 
 def ladder(stage: RenoiseConfig, first: float) -> np.ndarray:
     """The noise levels of a sweep, (levels + 1,)."""
-    return np.append(np.geomspace(first, stage.last, stage.levels), stage.end)
+    return np.append(np.geomspace(stage.last, first, stage.levels)[::-1], stage.end)
 
 
 def adapted(stage: RenoiseConfig, first: float, explained: np.ndarray) -> float:
@@ -56,7 +59,12 @@ def adapted(stage: RenoiseConfig, first: float, explained: np.ndarray) -> float:
     return float(np.clip(first * (0.75 if misfit > 1 + stage.misfit else 1.1), 1.2 * stage.last, stage.first))
 
 
-def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem) -> Chain:
+def steered(angles: np.ndarray, acceptance: np.ndarray) -> np.ndarray:
+    """The next sweep's angles, (levels,), by acceptance (chains, levels): four flights of five are to end well."""
+    return np.clip(angles * np.exp(acceptance.mean(0) - 0.8), 0.02, 0.7)
+
+
+def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem, levels: int) -> Chain:
     """A chain a key where the cold start ended; `problem` may have a free field, which begins as the start's."""
     eta, x, a = beginnings(keys, full, start)
     if "source_fov" in problem.space.names:
@@ -64,7 +72,8 @@ def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem) ->
         assert isinstance(block, LogUniform)
         fov = jnp.clip(start.fov, block.low, block.high)  # it was rounded
         eta = jnp.concatenate([eta, jnp.broadcast_to(block.to_normal(fov), (len(keys), 1)).astype(eta.dtype)], 1)
-    return Chain(eta, x, a)
+    d = eta.shape[1]
+    return Chain(eta, x, a, jnp.broadcast_to(jnp.eye(d, dtype=eta.dtype), (len(keys), levels, d, d)))
 
 
 def sample(
@@ -85,7 +94,7 @@ def sample(
         chain_key, run_key = jax.random.split(system.key)
         run_keys.append(run_key)
         keys = jax.vmap(lambda k, key=chain_key: jax.random.fold_in(key, k))(jnp.arange(chains))
-        begun.append(first_chains(keys, system.full, system.start, system.problem))
+        begun.append(first_chains(keys, system.full, system.start, system.problem, stage.levels))
         # the most informative directions come first, and QR keeps their order
         basis = np.asarray(system.start.informed.basis, np.float64)[:, : stage.rank]
         probes.append(jnp.asarray(np.linalg.qr(basis)[0], jnp.float32))
@@ -97,22 +106,30 @@ def sample(
 
     def advance(b: int, run: Run, traces: list[Trace]) -> tuple[Run, Trace]:
         block_keys = jnp.concatenate([jax.random.split(jax.random.fold_in(key, b), chains) for key in run_keys])
-        first, settle = np.array(run.first, float), 4 * b < stage.warmup
+        first, angles = np.array(run.first, float), np.array(run.angles, float)
+        settle, adapt = 4 * b < stage.warmup, b < stage.warmup
         sigmas = np.array([ladder(stage, level) for level in first], np.float32)[which]
-        now, info = sampler.run(block_keys, run.chains, jnp.asarray(which), jnp.asarray(sigmas), jnp.asarray(settle))
-        if not settle and b < stage.warmup:
+        how = Sweep(*map(jnp.asarray, (sigmas, angles.astype(np.float32)[which], settle, adapt)))
+        now, info = sampler.run(block_keys, run.chains, jnp.asarray(which), how)
+        if adapt:
+            accepted = np.asarray(info.acceptance)
+            angles = np.array([steered(angle, accepted[which == s]) for s, angle in enumerate(angles)])
+        if adapt and not settle:
             explained = np.asarray(info.explained)
             first = np.array([adapted(stage, level, explained[which == s]) for s, level in enumerate(first)])
-        trace = now._asdict() | {"chi2_per_pixel": info.chi2_per_pixel, "first": first[which]}
+        trace = {"eta": now.eta, "x": now.x, "a": now.a, "chi2_per_pixel": info.chi2_per_pixel, "first": first[which]}
         for name in ("acceptance", "translation_acceptance", "explained"):
             for level, values in enumerate(getattr(info, name).T):
                 trace[f"{name}_{level}"] = values
+        for level, values in enumerate(angles[which].T):
+            trace[f"angle_{level}"] = values
         # a block is a sweep
-        return Run(now, first), {name: np.asarray(t)[:, None] for name, t in trace.items()}
+        return Run(now, first, angles), {name: np.asarray(t)[:, None] for name, t in trace.items()}
 
     total = stage.warmup + draws * stage.thin
     together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *begun)
-    traces = run_blocks(store, Run(together, np.full(len(systems), stage.first)), total, advance, progress)
+    begin = Run(together, np.full(len(systems), stage.first), np.full((len(systems), stage.levels), stage.angle))
+    traces = run_blocks(store, begin, total, advance, progress)
     kept = traces[stage.warmup + stage.thin - 1 :: stage.thin]
     out = []
     for s in range(len(systems)):

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from ...errors import BlindlensError
+from .convolution import convolve
 
 ACTIVATIONS = {"swish": jax.nn.silu, "silu": jax.nn.silu, "relu": jax.nn.relu, "elu": jax.nn.elu, "tanh": jnp.tanh}
 
@@ -48,9 +49,7 @@ class Conv(eqx.Module):
         if self.weight.shape[0] == 1:
             return x @ self.weight[0, 0] + self.bias
         # on a CPU this beats sums of shifted matrix products, with and without gathered columns, in every layer
-        layout = ("NHWC", "HWIO", "NHWC")
-        y = jax.lax.conv_general_dilated(x[None], self.weight, (1, 1), "SAME", dimension_numbers=layout)
-        return y[0] + self.bias
+        return convolve(x[None], self.weight)[0] + self.bias
 
 
 class Dense(eqx.Module):
