@@ -84,3 +84,13 @@ def test_evidences_of_a_real_lens_size_come_to_an_end_on_two_devices():
     """In batches of eight, as the search once took them, this never ends."""
     command = [sys.executable, "-c", EVIDENCES]
     subprocess.run(command, check=True, timeout=120, env=dict(os.environ, JAX_PLATFORMS="cpu"))
+
+
+def test_batches_of_an_accelerator_take_arrays_without_elements(monkeypatch):
+    items = (jnp.arange(14.0).reshape(7, 2), jnp.zeros((7, 0)))
+    monkeypatch.setattr("blindlens.inference.parallel.jax.default_backend", lambda: "gpu")
+    for at_once in (1, 3, 7, 20):  # a rest, none, all at once
+        monkeypatch.setattr("blindlens.inference.parallel.AT_ONCE", at_once)
+        squared, none = spread(lambda shared, item: (shared * item[0] ** 2, item[1]), jnp.asarray(2.0), items)
+        np.testing.assert_array_equal(squared, 2 * items[0] ** 2)
+        assert none.shape == (7, 0)

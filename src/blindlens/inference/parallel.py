@@ -31,7 +31,7 @@ def spread(function: Callable[[Any, Any], Any], shared: Any, items: Any, batch_s
 
     def one_device(arrays, items):
         whole = eqx.combine(arrays, static)
-        return jax.lax.map(lambda item: function(whole, item), items, batch_size=batch_size)
+        return _mapped(lambda item: function(whole, item), items, batch_size)
 
     if devices == 1:
         return one_device(arrays, items)
@@ -40,6 +40,22 @@ def spread(function: Callable[[Any, Any], Any], shared: Any, items: Any, batch_s
     return jax.shard_map(one_device, mesh=mesh, in_specs=(all_of_it, each), out_specs=each, check_vma=False)(
         arrays, items
     )
+
+
+def _mapped(function: Callable[[Any], Any], items: Any, size: int | None) -> Any:
+    """jax.lax.map in batches, which also takes arrays without elements (the amplitudes of no light)."""
+    count = len(jax.tree.leaves(items)[0])
+    if size is None:
+        return jax.lax.map(function, items)
+    many, full = jax.vmap(function), count // size * size
+    if count <= size:
+        return many(items)
+    batches = jax.tree.map(lambda leaf: leaf[:full].reshape(full // size, size, *leaf.shape[1:]), items)
+    out = jax.tree.map(lambda leaf: leaf.reshape(full, *leaf.shape[2:]), jax.lax.map(many, batches))
+    if full == count:
+        return out
+    rest = many(jax.tree.map(lambda leaf: leaf[full:], items))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), out, rest)
 
 
 def stacked(trees: Sequence[Any]) -> Any:
