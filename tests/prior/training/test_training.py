@@ -159,25 +159,30 @@ def test_the_papers_network_is_trained_on_its_own_loss(tmp_path):
 
 @pytest.mark.slow
 def test_training_on_a_gaussian_reaches_the_analytic_denoiser(tmp_path):
-    """Error within 5 % of the least possible at every sigma; the same network, untrained, is the control."""
+    """Error within 5 % of the least possible at every sigma; the same network, untrained, is the control.
+
+    A quarter of an hour on one core. With 6,000 steps on 20,000 draws it is 7 % at sigma 0.01.
+    """
     r = np.linspace(0, np.sqrt(2), 12)
     k = np.arange(5.0)
     prior = GaussianPrior.from_profiles(N, r, np.exp(-3 * r), np.exp(-2 * r), k, (1 + k) ** -2.0, 1.0, 0.0, "g", 0.02)
-    draws = np.asarray(prior.sample(jax.random.key(0), (20_000,)))
+    draws = np.asarray(prior.sample(jax.random.key(0), (100_000,)))
     c = config(
-        tmp_path, draws, network_config={"widths": [32, 64]}, steps=6000, batch=64, warmup=200, ema=[0.999],
-        validate_every=2000, save_every=2000, sigma_min=0.01, sigma_max=20.0,
+        tmp_path, draws, network_config={"widths": [32, 64]}, steps=24_000, batch=64, warmup=200, ema=[0.999],
+        validate_every=4000, save_every=4000, sigma_min=0.01, sigma_max=20.0,
         data=SMALL["data"] | {"scale": 1.0, "offset": 0.0, "validation": 0.05},
     )  # fmt: skip
     trained = train(c, tmp_path / "out")
     blank = train(c.replace(steps=1), tmp_path / "blank")
     x = prior.sample(jax.random.key(1), (2000,))
+    found = {}
     for i, sigma in enumerate((0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)):
         x_t = x + sigma * jax.random.normal(jax.random.key(10 + i), x.shape)
         least, ours, bare = (float(jnp.mean((D(x_t, sigma) - x) ** 2)) for D in (prior, trained, blank))
         print(f"sigma {sigma:g}: error / least {ours / least:.3f}, untrained {bare / least:.3f}")
-        assert ours < 1.05 * least
-        assert bare > 1.05 * least or sigma < 0.02
+        found[sigma] = ours / least, bare / least
+    assert max(ratio for ratio, _ in found.values()) < 1.05
+    assert all(control > 1.05 for _, control in found.values())
 
 
 def test_half_precision_spares_what_it_would_destroy():
