@@ -38,7 +38,7 @@ def train(
     network
         compact, for CPUs, or ncsnpp, the paper's.
     preset
-        A YAML file, or a preset: compact, galaxy64-first, galaxy64, paper.
+        A YAML file, or a preset: compact, galaxy64-first, galaxy64, ncsnpp64, paper.
     name
         Of the prior.
     steps
