@@ -121,7 +121,10 @@ def test_check_against_what_the_prior_was_trained_on(tmp_path, capsys, monkeypat
     ("arguments", "words"),
     [
         (("train", "--data", "nowhere", "--out", "{out}"), "nowhere is neither a folder"),
-        (("train", "--preset", "fast", "--out", "{out}"), "presets are: compact, galaxy64, galaxy64-first, ncsnpp64, paper"),
+        (
+            ("train", "--preset", "fast", "--out", "{out}"),
+            "presets are: compact, galaxy64, galaxy64-first, ncsnpp64, paper",
+        ),
         (("prior", "card", "nothing"), "there is no prior file nothing; shipped priors are: galaxy-gaussian"),
         (("prior", "sample", "galaxy-gaussian", "--n", "0", "--out", "{out}"), "--n must be at least 1"),
         (("prior", "check", "galaxy-gaussian", "--samples", "5", "--out", "{out}"), "samples: input should be greater"),
