@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from conftest import Hidden
 
-from blindlens.config import RenoiseConfig
+from blindlens.config import RenoiseConfig, RunConfig
 from blindlens.errors import BlindlensError
-from blindlens.inference.renoise import log_shift_ratio
-from blindlens.inference.renoise_run import adapted, ladder
+from blindlens.guidance import local_gaussian
+from blindlens.inference.evidence import Evidence
+from blindlens.inference.problem import build_problem
+from blindlens.inference.renoise import Renoise, log_shift_ratio
+from blindlens.inference.renoise_run import adapted, ladder, steered
+from blindlens.lens.mass import LensModel
+from blindlens.lens.simulate import simulate
 from blindlens.prior import GaussianPrior
 
 
@@ -61,3 +66,40 @@ def test_sweeps_start_lower_where_the_mean_source_does_not_explain_the_image():
     for _ in range(30):
         first = adapted(stage, first, good)
     assert first == stage.first
+
+
+def test_four_flights_of_five_are_to_end_well():
+    angles = np.array([0.2, 0.2, 0.2, 0.02, 0.69])
+    accepted = np.array([[0.7, 1.0, 0.3, 0.0, 1.0], [0.9, 1.0, 0.5, 0.0, 1.0]])
+    steady, longer, shorter, least, most = steered(angles, accepted)
+    assert steady == pytest.approx(0.2) and shorter < 0.2 < longer
+    assert (least, most) == (0.02, 0.7)
+
+
+def test_forces_are_the_gradients_of_what_a_flight_is_accepted_on():
+    """d f/d eta and d f/d x_t, C held, against derivatives of the evidence through the denoiser."""
+    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
+    gaussian = GaussianPrior.from_profiles(
+        8, r, np.exp(-r / 0.3), 0.1 + 0.4 * np.exp(-r / 0.35), k, 1 / (1 + k**2), 10.0, 0.0, "tiny", delta=0.02
+    )
+    x, lens, sigma = gaussian.sample(jax.random.key(0)), LensModel(("sie",)), jnp.asarray(0.3)
+    (made,) = simulate(jax.random.key(1), np.asarray(10 * x)[None], lens, shape=(14, 14), pixel_scale=0.4, fov=3.0)
+    config = RunConfig().replace(flux_scale=1.0, source_fov=3.0)
+    problem, prior = build_problem(made.observation, Hidden(gaussian), lens, config, 3.0), Hidden(gaussian)
+    eta = lens.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
+    # a part of the directions, so that C is not complete
+    sampler = Renoise(problem, prior, jnp.linalg.qr(gaussian.basis)[0][:, :12], RenoiseConfig())
+    x_t = x + sigma * jax.random.normal(jax.random.key(2), x.shape)
+    seen = sampler.measurement(eta, jnp.zeros(0))
+    local = local_gaussian(prior, x_t, sigma, sampler.probes, seen, 4)
+
+    def f(eta, x_t):
+        return Evidence(problem, local.directions * local.sd(sigma), prior(x_t, sigma)).log_posterior(eta)
+
+    ours, (by_eta, by_x) = sampler.forces(local, eta, x_t), jax.grad(f, (0, 1))(eta, x_t)
+    assert float(ours.f) == pytest.approx(float(f(eta, x_t)), rel=1e-5)
+    np.testing.assert_allclose(ours.D, prior(x_t, sigma), atol=1e-6)
+    np.testing.assert_allclose(ours.gradient, by_eta, atol=2e-3 * float(jnp.abs(by_eta).max()))
+    np.testing.assert_allclose((ours.G - ours.D) / sigma**2, by_x, atol=2e-3 * float(jnp.abs(by_x).max()))
+    # control: a force without the noise's share of it
+    assert float(jnp.abs((ours.G - ours.D) - by_x).max()) > 0.1 * float(jnp.abs(by_x).max())

@@ -29,7 +29,7 @@ class RenoiseConfig(Stage):
     thin: int = Field(default=1, ge=1, description="sweeps per draw")
     first: float = Field(default=2.0, gt=0, description="noise from which a sweep starts at the most")
     last: float = Field(default=0.1, gt=0, description="least noise at which the lens moves")
-    levels: int = Field(default=2, ge=1, description="noise levels at which it does, spread evenly in their logarithm")
+    levels: int = Field(default=2, ge=2, description="noise levels at which it does, spread evenly in their logarithm")
     end: float = Field(default=0.01, gt=0, description="noise at which the diffusion ends")
     misfit: float = Field(
         default=0.05, gt=0, description="share by which chi2 of the mean source at `first` may exceed that at `last`"

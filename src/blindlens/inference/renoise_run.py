@@ -46,7 +46,7 @@ class Run(NamedTuple):
 
 def ladder(stage: RenoiseConfig, first: float) -> np.ndarray:
     """The noise levels of a sweep, (levels + 1,)."""
-    return np.append(np.geomspace(stage.last, first, stage.levels)[::-1], stage.end)
+    return np.append(np.geomspace(first, stage.last, stage.levels), stage.end)
 
 
 def adapted(stage: RenoiseConfig, first: float, explained: np.ndarray) -> float:
