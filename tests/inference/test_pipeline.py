@@ -19,7 +19,8 @@ CONFIG = RunConfig().replace(
     trim=False,
     initialise={"draws": 100, "starts": 3, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40},
     split_gibbs={"warmup": 8, "thin": 1},
-    renoise={"warmup": 4, "rank": 40, "krylov": 4, "steps": 2, "leaps": 3},
+    renoise={"warmup": 4, "rank": 40, "krylov": 4, "steps": 4, "leaps": 3},
+    latent={"warmup": 6, "steps": 3, "leaps": 3},
 )
 
 
@@ -89,11 +90,29 @@ def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(tiny_system, 
         infer(made.observation, prior, TINY_LENS, config.replace(method="evidence"))
 
 
+def test_flights_in_the_flow_resume_and_find_the_lens(tiny_system, tmp_path, monkeypatch):
+    made, gaussian = tiny_system
+    prior = Hidden(gaussian)
+    monkeypatch.setattr("blindlens.inference.pipeline.load_prior", lambda name, n: gaussian)
+    config = CONFIG.replace(method="latent")
+    with pytest.raises(KeyboardInterrupt):  # when the warm-up of `renoise` is over, and coordinates are adapted
+        infer(made.observation, prior, TINY_LENS, config, out=tmp_path, progress=interrupting(7))
+    resumed = infer(made.observation, prior, TINY_LENS, config, out=tmp_path)
+    whole = infer(made.observation, prior, TINY_LENS, config)
+    np.testing.assert_array_equal(resumed.source.values, whole.source.values)
+    assert whole.attrs["sigma"] == config.latent.sigma
+    assert 0.6 < whole.summary()["chi2_per_pixel"] < 1.4
+    Rein = whole.lens["Rein"].values
+    assert Rein.std() > 0 and abs(made.truth["Rein"] - Rein.mean()) < 4 * Rein.std()
+
+
 class Chosen(Exception):
     """The sampler that was called."""
 
 
-@pytest.mark.parametrize("method, module", [("joint", "split_gibbs_run"), ("renoise", "renoise_run")])
+@pytest.mark.parametrize(
+    "method, module", [("joint", "split_gibbs_run"), ("renoise", "renoise_run"), ("latent", "latent_run")]
+)
 def test_the_method_decides_who_samples_under_a_gaussian(tiny_system, monkeypatch, method, module):
     made, prior = tiny_system
 
@@ -103,7 +122,7 @@ def test_the_method_decides_who_samples_under_a_gaussian(tiny_system, monkeypatc
 
         return sample
 
-    for name in ("split_gibbs_run", "renoise_run"):
+    for name in ("split_gibbs_run", "renoise_run", "latent_run"):
         monkeypatch.setattr(f"blindlens.inference.{name}.sample", called(name))
     with pytest.raises(Chosen, match=module):
         infer(made.observation, prior, TINY_LENS, CONFIG.replace(method=method))

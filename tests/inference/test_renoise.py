@@ -11,8 +11,9 @@ from blindlens.errors import BlindlensError
 from blindlens.guidance import local_gaussian
 from blindlens.inference.evidence import Evidence
 from blindlens.inference.problem import build_problem
-from blindlens.inference.renoise import Renoise, log_shift_ratio
+from blindlens.inference.renoise import Renoise
 from blindlens.inference.renoise_run import adapted, ladder, steered
+from blindlens.inference.shift import log_shift_ratio
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import simulate
 from blindlens.prior import GaussianPrior
@@ -76,7 +77,7 @@ def test_four_flights_of_five_are_to_end_well():
     assert (least, most) == (0.02, 0.7)
 
 
-def test_forces_are_the_gradients_of_what_a_flight_is_accepted_on():
+def test_slopes_are_the_gradients_of_what_a_flight_is_accepted_on():
     """d f/d eta and d f/d x_t, C held, against derivatives of the evidence through the denoiser."""
     r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
     gaussian = GaussianPrior.from_profiles(
@@ -96,10 +97,11 @@ def test_forces_are_the_gradients_of_what_a_flight_is_accepted_on():
     def f(eta, x_t):
         return Evidence(problem, local.directions * local.sd(sigma), prior(x_t, sigma)).log_posterior(eta)
 
-    ours, (by_eta, by_x) = sampler.forces(local, eta, x_t), jax.grad(f, (0, 1))(eta, x_t)
+    ours, (by_eta, by_x) = sampler.slopes(local, eta, x_t), jax.grad(f, (0, 1))(eta, x_t)
     assert float(ours.f) == pytest.approx(float(f(eta, x_t)), rel=1e-5)
-    np.testing.assert_allclose(ours.D, prior(x_t, sigma), atol=1e-6)
-    np.testing.assert_allclose(ours.gradient, by_eta, atol=2e-3 * float(jnp.abs(by_eta).max()))
-    np.testing.assert_allclose((ours.G - ours.D) / sigma**2, by_x, atol=2e-3 * float(jnp.abs(by_x).max()))
-    # control: a force without the noise's share of it
-    assert float(jnp.abs((ours.G - ours.D) - by_x).max()) > 0.1 * float(jnp.abs(by_x).max())
+    np.testing.assert_allclose(ours.score, (prior(x_t, sigma) - x_t) / sigma**2, rtol=1e-5)
+    np.testing.assert_allclose(ours.by_eta, by_eta, atol=2e-3 * float(jnp.abs(by_eta).max()))
+    np.testing.assert_allclose(ours.by_x, by_x, atol=2e-3 * float(jnp.abs(by_x).max()))
+    # control: as if the data saw x_t itself
+    back = jax.grad(lambda D: Evidence(problem, local.directions * local.sd(sigma), D).log_posterior(eta))
+    assert float(jnp.abs(back(prior(x_t, sigma)) - by_x).max()) > 0.1 * float(jnp.abs(by_x).max())

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blindlens.sampler.flight import Forces, fly
+from blindlens.sampler.flight import Forces, White, fly
 
 N, D, SIGMA, SKEW = 4, 2, 0.3, 0.3
 rng = np.random.default_rng(0)
@@ -14,6 +14,8 @@ S = ROOT @ ROOT.T
 MEAN = 5 * jnp.asarray(rng.normal(size=N * N), jnp.float32)  # twenty times the noise
 K = jnp.asarray(rng.normal(size=(D, N * N)) / N, jnp.float32)
 FACTOR = jnp.array([[0.5, 0.0], [0.3, 0.4]])
+LINKED = jnp.asarray(np.tril(rng.normal(size=(D + 3, D + 3)) / 4, -1) + np.diag([2.0, 2.5, 1.2, 0.8, 1.5]), jnp.float32)
+WHITE = White(LINKED, jnp.asarray(np.linalg.qr(rng.normal(size=(N * N, 3)))[0], jnp.float32), jnp.asarray(SIGMA))
 
 
 def log_conditional(eta, x_t):
@@ -22,13 +24,15 @@ def log_conditional(eta, x_t):
     return -jnp.sum(z.at[1].add(-SKEW * (z[0] ** 2 - 1)) ** 2) / 2
 
 
-def forces(eta, x_t, claim=1.0):
-    """claim: of the change of D, how much is told."""
+def forces(w, claim=1.0):
+    """claim: of the score, how much is told."""
+    eta, x_t = WHITE.at(w)
     shrink = jnp.linalg.solve(S + SIGMA**2 * jnp.eye(N * N), S)
-    away = shrink @ (x_t.ravel() - MEAN)
-    D_ = (MEAN + away).reshape(N, N)
-    f, (gradient, up) = jax.value_and_grad(log_conditional, (0, 1))(eta, x_t)
-    return Forces(f, gradient, (MEAN + claim * away).reshape(N, N), D_ + SIGMA**2 * up)
+    away = x_t.ravel() - MEAN
+    score = ((shrink @ away - away) / SIGMA**2).reshape(N, N)
+    f, (by_eta, by_x) = jax.value_and_grad(log_conditional, (0, 1))(eta, x_t)
+    score = WHITE.slope(0 * eta, score)
+    return Forces(f, WHITE.slope(by_eta, by_x) + (1 - claim) * score, claim * score)
 
 
 def exact(key, count):
@@ -43,13 +47,12 @@ def z_scores(claim, chains=2000, moves=15):
     """Of the moments of eta and of some pixels after as many moves from exact draws; and the mean acceptance."""
 
     def run(key, eta, x_t):
-        def step(state, key):
-            *state, info = fly(
-                key, *state, lambda e, x: forces(e, x, claim), 1.1 * FACTOR, jnp.asarray(SIGMA), jnp.asarray(0.5), 5
-            )
-            return tuple(state), info.acceptance
+        def step(w, key):
+            w, info = fly(key, w, lambda w: forces(w, claim), jnp.asarray(0.5), 5)
+            return w, info.acceptance
 
-        return jax.lax.scan(step, (eta, x_t), jax.random.split(key, moves))
+        w, acceptance = jax.lax.scan(step, WHITE.of(eta, x_t), jax.random.split(key, moves))
+        return WHITE.at(w), acceptance
 
     (eta, x_t), acceptance = jax.jit(jax.vmap(run))(
         jax.random.split(jax.random.key(2), chains), *exact(jax.random.key(1), chains)
@@ -77,8 +80,26 @@ def test_control_a_wrong_change_of_the_density_fails():
 @pytest.mark.parametrize("centre", [0.0, 100.0])
 def test_noise_alone_costs_no_acceptance(centre):
     """D constant, wherever it is: the energy is kept whatever the angle, where the plain leapfrog's is not."""
-    D_, sigma = jnp.full((16, 16), centre * SIGMA), jnp.asarray(SIGMA)
-    still = lambda eta, x_t: Forces(-jnp.sum(eta**2) / 2, -eta, D_, D_)  # noqa: E731
-    x_t = D_ + SIGMA * jax.random.normal(jax.random.key(0), D_.shape)
-    *_, info = fly(jax.random.key(1), jnp.ones(D), x_t, still, jnp.eye(D), sigma, jnp.asarray(1.3), 7)
+    D_ = centre * jnp.ones(D + 16 * 16)
+    still = lambda w: Forces(jnp.zeros(()), jnp.zeros_like(w), D_ - w)  # noqa: E731
+    w = D_ + jax.random.normal(jax.random.key(0), D_.shape)
+    _, info = fly(jax.random.key(1), w, still, jnp.asarray(1.3), 7)
     assert float(info.acceptance) > 0.9
+
+
+def test_coordinates_go_there_and_back_and_take_gradients_along():
+    eta, x_t = jnp.array([0.3, -0.7]), jnp.asarray(rng.normal(size=(N, N)), jnp.float32)
+    w = WHITE.of(eta, x_t)
+    there = WHITE.at(w)
+    np.testing.assert_allclose(there[0], eta, atol=1e-5)
+    np.testing.assert_allclose(there[1], x_t, atol=1e-5)
+    f = lambda eta, x_t: jnp.sum(jnp.sin(eta)) * jnp.sum(x_t**3)  # noqa: E731
+    np.testing.assert_allclose(
+        WHITE.slope(*jax.grad(f, (0, 1))(eta, x_t)), jax.grad(lambda w: f(*WHITE.at(w)))(w), rtol=1e-3, atol=1e-4
+    )
+    # a Gaussian with that precision along eta and Q is a normal density of variance 1
+    Q = WHITE.Q
+    u = jnp.concatenate([eta, Q.T @ x_t.ravel() / SIGMA])
+    inside = jnp.sum((LINKED.T @ u) ** 2)
+    beyond = jnp.sum((x_t.ravel() - Q @ (Q.T @ x_t.ravel())) ** 2) / SIGMA**2
+    assert float(jnp.sum(w**2)) == pytest.approx(float(inside + beyond), rel=1e-4)

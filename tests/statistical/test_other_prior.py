@@ -1,4 +1,4 @@
-"""The joint sampler for priors without a density, end to end, on a Gaussian one of which only the denoiser is seen.
+"""The joint samplers for priors without a density, end to end, on a Gaussian one of which only the denoiser is seen.
 
 The start is made with another Gaussian, twice as wide; only the denoiser can put that right.
 
@@ -13,7 +13,7 @@ from conftest import Hidden
 
 from blindlens.check.convergence import ess, r_hat
 from blindlens.config import RunConfig
-from blindlens.inference import renoise_run
+from blindlens.inference import latent_run, renoise_run
 from blindlens.inference.evidence import Evidence
 from blindlens.inference.initialise import initialise
 from blindlens.inference.pipeline import infer
@@ -32,7 +32,8 @@ CONFIG = RunConfig().replace(
     chains=4,
     draws=400,
     initialise={"draws": 200, "starts": 4, "steps": 40, "rank": 8, "tail": 1e-9, "most_rank": 64},
-    renoise={"warmup": 20, "steps": 10, "rank": 64, "krylov": 0},
+    renoise={"warmup": 20, "steps": 20, "rank": 64, "krylov": 0},
+    latent={"warmup": 20, "steps": 16},
 )
 
 
@@ -42,7 +43,9 @@ def gaussian(width: float) -> GaussianPrior:
     return GaussianPrior.from_profiles(8, r, np.exp(-r / 0.3), sd, k, 1 / (1 + k**2), 10.0, 0.0, "tiny", delta=0.02)
 
 
-def sampled(observation, prior: Hidden, surrogate: GaussianPrior, config: RunConfig = CONFIG) -> np.ndarray:
+def sampled(
+    observation, prior: Hidden, surrogate: GaussianPrior, method: str, config: RunConfig = CONFIG
+) -> np.ndarray:
     """(draws, d + 1): normal coordinates and the source's mean brightness."""
     progress = Progress()
     start = initialise(jax.random.key(3), observation, surrogate, LENS, config, progress)
@@ -50,7 +53,10 @@ def sampled(observation, prior: Hidden, surrogate: GaussianPrior, config: RunCon
     full = Evidence(problem, start.informed.basis, surrogate.mean)
     size = (config.chains, config.draws)
     system = renoise_run.System(jax.random.key(4), full, full.problem, start)
-    (draws,) = renoise_run.sample([system], prior, *size, config.renoise, Store(None, ""), progress)
+    if method == "latent":
+        (draws,) = latent_run.sample([system], prior, *size, config, Store(None, ""), progress)
+    else:
+        (draws,) = renoise_run.sample([system], prior, *size, config.renoise, Store(None, ""), progress)
     values = np.concatenate([np.asarray(draws.eta), np.asarray(draws.x).mean((2, 3))[..., None]], -1)
     for name, statistic in (("r_hat", r_hat), ("ess", ess)):
         print(name, np.round([statistic(values[..., k]) for k in range(8)], 2))
@@ -66,7 +72,8 @@ def exact(observation, prior: GaussianPrior) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_the_denoiser_alone_gives_the_posterior_of_its_prior():
+@pytest.mark.parametrize("method", ["renoise", "latent"])
+def test_the_denoiser_alone_gives_the_posterior_of_its_prior(method):
     true, surrogate = gaussian(1.0), gaussian(2.0)
     x = true.sample(jax.random.key(0), (1,))
     (made,) = simulate(jax.random.key(2), np.asarray(10 * x), LENS, shape=(14, 14), pixel_scale=0.4, fov=FOV, sigma=8.0)
@@ -76,11 +83,11 @@ def test_the_denoiser_alone_gives_the_posterior_of_its_prior():
     def compare(draws):
         return (draws.mean(0) - wanted.mean(0)) / sd, draws.std(0) / sd
 
-    shift, ratio = compare(sampled(made.observation, Hidden(true), surrogate))
+    shift, ratio = compare(sampled(made.observation, Hidden(true), surrogate, method))
     print("shift [sd]", np.round(shift, 2), "width ratio", np.round(ratio, 2))
     assert np.abs(shift).max() < 0.25
     assert ratio.min() > 0.85 and ratio.max() < 1.15
     # control: another prior's denoiser gives another posterior
-    shift, ratio = compare(sampled(made.observation, Hidden(surrogate), surrogate))
+    shift, ratio = compare(sampled(made.observation, Hidden(surrogate), surrogate, method))
     print("control: shift [sd]", np.round(shift, 2), "width ratio", np.round(ratio, 2))
     assert np.abs(shift).max() > 0.5 or ratio.max() > 1.3

@@ -3,7 +3,7 @@
 from .base import Config, Stage
 from .baselines import BirdConfig, BlindDPSConfig, FastEMConfig
 from .coverage import CoverageConfig, SystemsConfig
-from .joint import CompareConfig, EvidenceConfig, RenoiseConfig, SplitGibbsConfig
+from .joint import CompareConfig, EvidenceConfig, LatentConfig, RenoiseConfig, SplitGibbsConfig
 from .paper import GibbsDDRMConfig, GuidanceConfig, RefineConfig, SourceConfig
 from .run import LensConfig, LensLightName, Method, RunConfig, presets
 from .start import InitialiseConfig, SersicConfig
@@ -23,6 +23,7 @@ __all__ = [
     "LensLightName",
     "Method",
     "RefineConfig",
+    "LatentConfig",
     "RenoiseConfig",
     "RunConfig",
     "SersicConfig",

@@ -41,12 +41,34 @@ class RenoiseConfig(Stage):
     moves: int = Field(default=2, ge=1, description="flights of lens and noisy source a level")
     leaps: int = Field(default=12, ge=1, description="steps of a flight")
     angle: float = Field(default=0.3, gt=0, lt=1, description="of such a step at first, in radians; warm-up adapts it")
-    steps: int = Field(default=4, ge=1, description="of the diffusion from one level to the next, 2 denoisers each")
+    steps: int = Field(default=8, ge=2, description="of the diffusion from one level to the next, a denoiser each")
 
     @model_validator(mode="after")
     def _falling(self) -> Self:
         if not self.first > self.last > self.end:
             raise ValueError("noise must fall from `first` over `last` to `end`")
+        return self
+
+
+class LatentConfig(Stage):
+    """The other joint sampler for such priors, in the flow's coordinates, after the warm-up of `renoise`. Noise is in
+    model units.
+    """
+
+    sigma: float = Field(default=0.4, gt=0, description="noise of the images that fly in the source's place")
+    end: float = Field(default=0.01, gt=0, description="noise at which the flow to sources ends")
+    steps: int = Field(default=6, ge=2, description="of that flow, a denoiser each")
+    warmup: int = Field(default=10, ge=1, description="sweeps that adapt coordinates and angle, before the first draw")
+    thin: int = Field(default=1, ge=1, description="sweeps per draw")
+    moves: int = Field(default=2, ge=1, description="flights a sweep")
+    leaps: int = Field(default=12, ge=1, description="steps of a flight")
+    angle: float = Field(default=0.2, gt=0, lt=1, description="of such a step at first, in radians; warm-up adapts it")
+    translations: int = Field(default=1, ge=0, description="moves of the source by a whole pixel a sweep")
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if not self.sigma > self.end:
+            raise ValueError("the flow ends at less noise than it begins with; give an `end` below `sigma`")
         return self
 
 

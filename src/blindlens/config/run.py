@@ -7,12 +7,12 @@ from pydantic import Field, model_validator
 
 from .base import Config, Stage
 from .baselines import BirdConfig, BlindDPSConfig, FastEMConfig
-from .joint import CompareConfig, EvidenceConfig, RenoiseConfig, SplitGibbsConfig
+from .joint import CompareConfig, EvidenceConfig, LatentConfig, RenoiseConfig, SplitGibbsConfig
 from .paper import GibbsDDRMConfig, SourceConfig
 from .physics import PhysicsConfig
 from .start import InitialiseConfig
 
-Method = Literal["joint", "renoise", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"]
+Method = Literal["joint", "renoise", "latent", "gibbsddrm", "evidence", "blind-dps", "fast-em", "bird"]
 
 
 LensLightName = Literal["auto", "none", "mge", "mge2", "sersic"]
@@ -73,8 +73,8 @@ class RunConfig(Config):
 
     method: Method = Field(
         default="joint",
-        description="joint: split_gibbs for a Gaussian prior, renoise for another; renoise for any; the paper's; the "
-        "exact oracle; or a baseline to compare with",
+        description="joint: split_gibbs for a Gaussian prior, renoise for another; renoise for any; latent, the same "
+        "then free of its approximations, and slower; the paper's; the exact oracle; or a baseline to compare with",
     )
     lens_params: Path | None = Field(
         default=None, description="a file of lens parameters that are known: the source alone is drawn"
@@ -110,6 +110,7 @@ class RunConfig(Config):
     initialise: InitialiseConfig = InitialiseConfig()
     split_gibbs: SplitGibbsConfig = SplitGibbsConfig()
     renoise: RenoiseConfig = RenoiseConfig()
+    latent: LatentConfig = LatentConfig()
     gibbsddrm: GibbsDDRMConfig = GibbsDDRMConfig()
     source: SourceConfig = SourceConfig()
     evidence: EvidenceConfig = EvidenceConfig()
@@ -131,7 +132,7 @@ class RunConfig(Config):
             raise ValueError(f"with lens_params the source alone is drawn; leave method {self.method} out")
         if known and self.initialise.method != "low-rank":
             raise ValueError("with lens_params there is no lens to look for; leave initialise.method (--init) out")
-        elsewhere = known or self.method not in ("joint", "renoise", "evidence")
+        elsewhere = known or self.method not in ("joint", "renoise", "latent", "evidence")
         if self.method == "gibbsddrm" and self.lens.priors == "wide":
             raise ValueError("gibbsddrm goes with uniform priors alone; leave lens.priors out, and give lens.ranges")
         if elsewhere and self.noise_scale == "infer":

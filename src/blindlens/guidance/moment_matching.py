@@ -22,7 +22,7 @@ class Measurement(NamedTuple):
 class LocalGaussian(NamedTuple):
     """p(x | x_t) in k directions: mean D, (n, n), orthonormal columns E, (n*n, k), and variances sigma^2 share, (k,).
 
-    share: in [0, 1], the eigenvalues of dD/dx_t; 0 for directions that are left out.
+    share: the eigenvalues of dD/dx_t; 0 for directions that are left out.
     """
 
     mean: Array
@@ -46,8 +46,8 @@ def positive_part(Q: Array, Y: Array) -> tuple[Array, Array]:
     Q^T Y is made symmetric, with eigenvectors U and eigenvalues m. The most negative of m tells the error of all. Where
     m is greater than that, Nystrom's formula Y U m^-1 U^T Y^T extends it beyond Q; elsewhere the eigenvalue is
     taken to be as large as its error, in Q U alone: were it 0, nothing that the data say there would be believed,
-    where too wide a prior only lets their noise in until the next level. What lies beyond all these has eigenvalue 0;
-    none exceeds 1, as no exact denoiser's does.
+    where too wide a prior only lets their noise in until the next level. What lies beyond all these has eigenvalue 0.
+    Where x given x_t has two modes, eigenvalues exceed 1.
     """
     inner = Q.T @ Y
     m, U = jnp.linalg.eigh((inner + inner.T) / 2)
@@ -57,7 +57,7 @@ def positive_part(Q: Array, Y: Array) -> tuple[Array, Array]:
     share, V = jnp.linalg.eigh(B.T @ B)
     inside = share > 1e-6 * share[-1]
     directions = (B @ V) * jnp.where(inside, jax.lax.rsqrt(jnp.where(inside, share, 1.0)), 0.0)
-    return directions, jnp.where(inside, jnp.minimum(share, 1.0), 0.0)
+    return directions, jnp.where(inside, share, 0.0)
 
 
 def prior_gaussian(denoiser: Callable[[Array, Array], Array], x_t: Array, sigma: Array, probes: Array) -> LocalGaussian:

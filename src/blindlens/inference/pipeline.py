@@ -18,7 +18,7 @@ from ..observation import Observation
 from ..posterior import Posterior
 from ..prior import Denoiser, GaussianPrior, load_prior
 from ..progress import Progress
-from . import baselines, gibbsddrm_run, nonblind, oracle, renoise_run, split_gibbs_run
+from . import baselines, gibbsddrm_run, latent_run, nonblind, oracle, renoise_run, split_gibbs_run
 from .beginnings import Start
 from .blocks import Draws
 from .collect import finished
@@ -127,8 +127,18 @@ def begin(
 
 
 def renoised(prior: Denoiser, config: RunConfig) -> bool:
-    """Is this the run of `renoise`?"""
-    return config.method == "renoise" or (config.method == "joint" and not isinstance(prior, GaussianPrior))
+    """Does this run begin with `renoise`?"""
+    hidden = config.method == "joint" and not isinstance(prior, GaussianPrior)
+    return hidden or config.method in ("renoise", "latent")
+
+
+def _under_denoiser(
+    systems: Sequence[renoise_run.System], prior: Denoiser, config: RunConfig, store: Store, progress: Progress
+) -> list[Draws]:
+    size = (config.chains, config.draws)
+    if config.method == "latent":
+        return latent_run.sample(systems, prior, *size, config, store, progress)
+    return renoise_run.sample(systems, prior, *size, config.renoise, store, progress)
 
 
 def _sampled(run: Begun) -> Draws:
@@ -136,7 +146,7 @@ def _sampled(run: Begun) -> Draws:
     key, full, problem, start = run.system
     size = (config.chains, config.draws)
     if renoised(prior, config):
-        (draws,) = renoise_run.sample([run.system], prior, *size, config.renoise, store, progress)
+        (draws,) = _under_denoiser([run.system], prior, config, store, progress)
         return draws
     if config.method == "evidence":
         return oracle.sample(key, full, run.gaussian, start, *size, config.evidence.moves, progress)
@@ -150,7 +160,7 @@ def _sampled(run: Begun) -> Draws:
 
 @jax.default_matmul_precision("highest")
 def sampled_together(runs: Sequence[Begun], folder: Path, progress: Progress) -> list[Draws]:
-    """The draws of several runs of `renoise` with one prior and one configuration but for the seed, by one program.
+    """The draws of several runs under a denoiser with one prior and one configuration but for the seed, by one program.
 
     folder: keeps what is done until all of it is. BlindlensError for runs that one program cannot serve.
     """
@@ -158,9 +168,8 @@ def sampled_together(runs: Sequence[Begun], folder: Path, progress: Progress) ->
     if not all(renoised(run.prior, run.config) for run in runs):
         raise BlindlensError("only the sampler of score priors takes several systems at once; sample them one by one")
     mark = hashlib.sha256("".join(run.store.mark for run in runs).encode()).hexdigest()
-    store, size = Store(folder, mark), (first.config.chains, first.config.draws)
-    before = progress.times.get("sample", 0.0)
-    draws = renoise_run.sample([run.system for run in runs], first.prior, *size, first.config.renoise, store, progress)
+    store, before = Store(folder, mark), progress.times.get("sample", 0.0)
+    draws = _under_denoiser([run.system for run in runs], first.prior, first.config, store, progress)
     store.clear()
     for run in runs:
         run.progress.times["sample"] = (progress.times["sample"] - before) / len(runs)

@@ -17,18 +17,19 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from ..config import RenoiseConfig
 from ..guidance import LocalGaussian, Measurement, local_gaussian, moment_matching
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
-from ..sampler.flight import Forces, fly
+from ..sampler.flight import White, fly
 from ..sampler.kernels import metropolis
 from .evidence import Evidence, climb, laplace
 from .parallel import spread, taken
-from .problem import Problem, condition
+from .problem import Problem
+from .shift import log_shift_ratio
+from .slopes import Slopes, posterior_slopes
 
 
 class Chain(NamedTuple):
@@ -65,21 +66,6 @@ class SweepInfo(NamedTuple):
     explained: Array
 
 
-def log_shift_ratio(denoiser: Denoiser, x_t: Array, shift: Array, sigma: Array, nodes: int = 6) -> Array:
-    """log p_sigma(T x_t) - log p_sigma(x_t) for T a periodic shift by (columns, rows), as a line integral along it.
-
-    int_0^1 <score(T_s x_t), dT_s x_t/ds> ds = int_0^1 <D(T_s x_t), dT_s x_t/ds> ds / sigma^2, since shifts keep |x_t|.
-    """
-    n = x_t.shape[-1]
-    k = jnp.fft.fftfreq(n, 1 / n)
-    k = jnp.where(jnp.abs(k) == n / 2, 0.0, k)  # a sine at the Nyquist frequency cannot be seen
-    phase = -2j * jnp.pi / n * (shift[0] * k[None] + shift[1] * k[:, None])
-    s, w = np.polynomial.legendre.leggauss(nodes)
-    waves = jnp.fft.fft2(x_t) * jnp.exp(jnp.asarray((s + 1) / 2, x_t.dtype)[:, None, None] * phase)
-    path, slope = jnp.fft.ifft2(waves).real, jnp.fft.ifft2(phase * waves).real
-    return jnp.sum(jnp.asarray(w / 2, x_t.dtype)[:, None, None] * denoiser(path, sigma) * slope) / sigma**2
-
-
 class Renoise(eqx.Module):
     """The sampler for one problem, or for several of one kind, stacked. probes: (n*n, k), orthonormal directions in
     which C is looked at.
@@ -90,21 +76,11 @@ class Renoise(eqx.Module):
     probes: Array
     stage: RenoiseConfig = eqx.field(static=True)
 
-    def forces(self, local: LocalGaussian, eta: Array, x_t: Array) -> Forces:
+    def slopes(self, local: LocalGaussian, eta: Array, x_t: Array) -> Slopes:
         """Of log p(x_t) + log p(y | l, x_t) + log p(l), with the covariance of `local` and the mean at x_t."""
-        problem, basis = self.problem, local.directions * local.sd(local.sigma)
         D, pull = jax.vjp(lambda x_t: self.prior(x_t, local.sigma), x_t)
-
-        def log_posterior(eta: Array) -> tuple[Array, Array]:
-            p = problem.params(eta)
-            value, c, _ = condition(*problem.system_at(p, basis, D))
-            return value - problem.log_det(p) - jnp.sum(eta**2) / 2, c
-
-        (f, c), gradient = jax.value_and_grad(log_posterior, has_aux=True)(eta)
-        x, a = Evidence(problem, basis, D).unpack(c)
-        # V^-1 (y~ - A~ D) is what the posterior mean of x leaves
-        back = jax.linear_transpose(problem.linear(problem.params(eta)).mv, jax.ShapeDtypeStruct(D.shape, D.dtype))
-        return Forces(f, gradient, D, D + local.sigma**2 * pull(back(problem.residual(eta, x, a))[0])[0])
+        f, by_eta, by_D = posterior_slopes(self.problem, local.directions * local.sd(local.sigma), eta, D)
+        return Slopes(f, by_eta, pull(by_D)[0], (D - x_t) / local.sigma**2)
 
     def fly(
         self, key: Array, eta: Array, x_t: Array, local: LocalGaussian, factor: Array, angle: Array, how: Sweep
@@ -118,13 +94,17 @@ class Renoise(eqx.Module):
 
         eta, factor = jax.lax.cond(how.adapt, mode, lambda: (eta, factor))
 
+        precision = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(len(eta), dtype=eta.dtype))
+        white = White(jnp.linalg.cholesky(precision), jnp.zeros((x_t.size, 0), x_t.dtype), local.sigma)
+
         def move(state, key):
             length_key, key = jax.random.split(key)
             # no two trajectories of one length, or some direction comes back to where it was
             turn = angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1)
-            forces = lambda eta, x_t: self.forces(local, eta, x_t)  # noqa: E731
-            eta, x_t, info = fly(key, *state, forces, factor, local.sigma, turn, self.stage.leaps)
-            return (eta, x_t), info.acceptance
+            w, info = fly(
+                key, white.of(*state), lambda w: self.slopes(local, *white.at(w)).forces(white), turn, self.stage.leaps
+            )
+            return white.at(w), info.acceptance
 
         light_key, *keys = jax.random.split(key, self.stage.moves + 1)
         (eta, x_t), acceptance = jax.lax.scan(move, (eta, x_t), jnp.stack(keys))
@@ -168,7 +148,7 @@ class Renoise(eqx.Module):
             eta, x_t, a, factor, acceptance = self.fly(fly_key, eta, x_t, local, factor, angle, how)
             guided = moment_matching(self.prior, local, self.measurement(eta, a))
             explained = self.problem.chi2(eta, guided(x_t, now), a)
-            x_t = probability_flow(guided, x_t, now, then, self.stage.steps)
+            x_t, _ = probability_flow(guided, x_t, now, then, self.stage.steps)
             stats = (acceptance, jnp.sum(shifted) / max(1, shifted.size), explained)
             return (eta, x_t, a, guided(x_t, then)), (factor, stats)
 

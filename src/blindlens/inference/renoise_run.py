@@ -1,7 +1,7 @@
 """The run of `renoise`: from the cold start's Gaussian sources to draws under the prior, for one system or several."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
 from .parallel import stacked
 from .problem import Problem
-from .renoise import Chain, Renoise, Sweep
+from .renoise import Chain, Renoise, Sweep, SweepInfo
 from .stages import Store
 
 
@@ -76,6 +76,75 @@ def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem, le
     return Chain(eta, x, a, jnp.broadcast_to(jnp.eye(d, dtype=eta.dtype), (len(keys), levels, d, d)))
 
 
+class Group(NamedTuple):
+    """Systems that one program samples: problems and probes stacked; which: each chain's system, (K,); keys: by system;
+    begin: the chains.
+    """
+
+    problem: Problem
+    probes: Array
+    which: np.ndarray
+    keys: list[Array]
+    begin: Chain
+
+    @staticmethod
+    def of(systems: Sequence[System], chains: int, stage: RenoiseConfig) -> "Group":
+        """BlindlensError for systems that one program cannot serve."""
+        begun, run_keys, probes = [], [], []
+        for system in systems:
+            chain_key, run_key = jax.random.split(system.key)
+            run_keys.append(run_key)
+            keys = jax.vmap(lambda k, key=chain_key: jax.random.fold_in(key, k))(jnp.arange(chains))
+            begun.append(first_chains(keys, system.full, system.start, system.problem, stage.levels))
+            # the most informative directions come first, and QR keeps their order
+            basis = np.asarray(system.start.informed.basis, np.float64)[:, : stage.rank]
+            probes.append(jnp.asarray(np.linalg.qr(basis)[0], jnp.float32))
+        try:
+            problem, many = stacked([system.problem for system in systems]), stacked(probes)
+        except ValueError:
+            raise BlindlensError("these systems differ in more than their data; sample them one by one") from None
+        together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *begun)
+        return Group(problem, many, np.repeat(np.arange(len(systems)), chains), run_keys, together)
+
+    def block_keys(self, b: int) -> Array:
+        """A key for each chain's sweep number b; a system's do not depend on the others."""
+        chains = len(self.which) // len(self.keys)
+        return jnp.concatenate([jax.random.split(jax.random.fold_in(key, b), chains) for key in self.keys])
+
+    def by_system(self, values: Array | np.ndarray) -> np.ndarray:
+        """(K, ...) to (systems, chains, ...)."""
+        v = np.asarray(values)
+        return v.reshape(len(self.keys), -1, *v.shape[1:])
+
+    def begun(self, stage: RenoiseConfig) -> Run:
+        """What the first sweep begins from."""
+        count = len(self.keys)
+        return Run(self.begin, np.full(count, stage.first), np.full((count, stage.levels), stage.angle))
+
+    def draws(self, kept: Sequence[Trace], draws: int, extra: Callable[[Trace], dict[str, Any]]) -> list[Draws]:
+        """Each system's. extra: plain values, from its last trace."""
+        out = []
+        for s in range(len(self.keys)):
+            mine = [{name: self.by_system(values)[s] for name, values in trace.items()} for trace in kept]
+            out.append(Draws.of(mine, draws, {"rank": self.probes.shape[2], **extra(mine[-1])}))
+        return out
+
+
+def swept(sampler: Renoise, group: Group, b: int, run: Run) -> tuple[Run, SweepInfo]:
+    """Sweep number b of all chains; the warm-up adapts."""
+    stage, which, angles, first = sampler.stage, group.which, run.angles, run.first
+    settle, adapt = 4 * b < stage.warmup, b < stage.warmup
+    sigmas = np.array([ladder(stage, level) for level in first], np.float32)[which]
+    how = Sweep(*map(jnp.asarray, (sigmas, angles.astype(np.float32)[which], settle, adapt)))
+    now, info = sampler.run(group.block_keys(b), run.chains, jnp.asarray(which), how)
+    if adapt:
+        angles = np.array(list(map(steered, angles, group.by_system(info.acceptance))))
+    if adapt and not settle:
+        explained = group.by_system(info.explained)
+        first = np.array([adapted(stage, level, of) for level, of in zip(first, explained, strict=True)])
+    return Run(now, first, angles), info
+
+
 def sample(
     systems: Sequence[System],
     prior: Denoiser,
@@ -89,51 +158,22 @@ def sample(
 
     A system's random numbers do not depend on the others. BlindlensError for systems that one program cannot serve.
     """
-    begun, run_keys, probes = [], [], []
-    for system in systems:
-        chain_key, run_key = jax.random.split(system.key)
-        run_keys.append(run_key)
-        keys = jax.vmap(lambda k, key=chain_key: jax.random.fold_in(key, k))(jnp.arange(chains))
-        begun.append(first_chains(keys, system.full, system.start, system.problem, stage.levels))
-        # the most informative directions come first, and QR keeps their order
-        basis = np.asarray(system.start.informed.basis, np.float64)[:, : stage.rank]
-        probes.append(jnp.asarray(np.linalg.qr(basis)[0], jnp.float32))
-    try:
-        sampler = Renoise(stacked([system.problem for system in systems]), prior, stacked(probes), stage)
-    except ValueError:
-        raise BlindlensError("these systems differ in more than their data; sample them one by one") from None
-    which = np.repeat(np.arange(len(systems)), chains)
+    group = Group.of(systems, chains, stage)
+    sampler = Renoise(group.problem, prior, group.probes, stage)
 
     def advance(b: int, run: Run, traces: list[Trace]) -> tuple[Run, Trace]:
-        block_keys = jnp.concatenate([jax.random.split(jax.random.fold_in(key, b), chains) for key in run_keys])
-        first, angles = np.array(run.first, float), np.array(run.angles, float)
-        settle, adapt = 4 * b < stage.warmup, b < stage.warmup
-        sigmas = np.array([ladder(stage, level) for level in first], np.float32)[which]
-        how = Sweep(*map(jnp.asarray, (sigmas, angles.astype(np.float32)[which], settle, adapt)))
-        now, info = sampler.run(block_keys, run.chains, jnp.asarray(which), how)
-        if adapt:
-            accepted = np.asarray(info.acceptance)
-            angles = np.array([steered(angle, accepted[which == s]) for s, angle in enumerate(angles)])
-        if adapt and not settle:
-            explained = np.asarray(info.explained)
-            first = np.array([adapted(stage, level, explained[which == s]) for s, level in enumerate(first)])
-        trace = {"eta": now.eta, "x": now.x, "a": now.a, "chi2_per_pixel": info.chi2_per_pixel, "first": first[which]}
+        run, info = swept(sampler, group, b, run)
+        now = run.chains
+        trace = {"eta": now.eta, "x": now.x, "a": now.a, "chi2_per_pixel": info.chi2_per_pixel}
+        trace["first"] = run.first[group.which]
         for name in ("acceptance", "translation_acceptance", "explained"):
             for level, values in enumerate(getattr(info, name).T):
                 trace[f"{name}_{level}"] = values
-        for level, values in enumerate(angles[which].T):
+        for level, values in enumerate(run.angles[group.which].T):
             trace[f"angle_{level}"] = values
         # a block is a sweep
-        return Run(now, first, angles), {name: np.asarray(t)[:, None] for name, t in trace.items()}
+        return run, {name: np.asarray(t)[:, None] for name, t in trace.items()}
 
-    total = stage.warmup + draws * stage.thin
-    together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *begun)
-    begin = Run(together, np.full(len(systems), stage.first), np.full((len(systems), stage.levels), stage.angle))
-    traces = run_blocks(store, begin, total, advance, progress)
+    traces = run_blocks(store, group.begun(stage), stage.warmup + draws * stage.thin, advance, progress)
     kept = traces[stage.warmup + stage.thin - 1 :: stage.thin]
-    out = []
-    for s in range(len(systems)):
-        mine = [{name: values[which == s] for name, values in trace.items()} for trace in kept]
-        levels = ladder(stage, float(mine[-1]["first"][0, 0])).tolist()
-        out.append(Draws.of(mine, draws, {"rank": probes[s].shape[1], "levels": levels}))
-    return out
+    return group.draws(kept, draws, lambda last: {"levels": ladder(stage, float(last["first"][0, 0])).tolist()})

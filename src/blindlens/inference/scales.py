@@ -55,7 +55,7 @@ def settled(config: RunConfig, observation: Observation) -> tuple[RunConfig, lis
     """The configuration with every `auto` of light and prior ranges decided by the image, and what was, in words."""
     notes, light, priors = [], config.lens_light, config.lens.priors
     if light == "auto":
-        without = config.lens_params is not None or config.method not in ("joint", "renoise", "evidence")
+        without = config.lens_params is not None or config.method not in ("joint", "renoise", "latent", "evidence")
         there = light_at_centre(observation)
         light = "none" if without or not there else "mge2"
         if there and without:

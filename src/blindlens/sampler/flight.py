@@ -1,5 +1,6 @@
 """Hamiltonian moves of a lens together with a noisy image."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,72 +12,85 @@ from .kernels import Info, metropolis
 
 
 class Forces(NamedTuple):
-    """At (eta, x_t), of log p(x_t, eta | y) = log p(x_t) + f(eta, x_t): f; its gradient in eta, (d,); D = E[x | x_t],
-    (n, n), with d log p/d x_t = (D - x_t)/sigma^2; G (n, n), with d log p/d x_t + d f/d x_t = (G - x_t)/sigma^2.
+    """At w (m,), of log p(w) = f(w) + a part that only its gradient is known of: f; its gradient; the other part's
+    gradient, (m,) each.
     """
 
     f: Array
     gradient: Array
-    D: Array
-    G: Array
+    score: Array
+
+
+class White(NamedTuple):
+    """Coordinates w (d + n*n,) of a lens eta (d,) and a noisy image x_t (n, n), in which their density is to be as near
+    to a normal one of variance 1 as is known.
+
+    With u = (eta, x_t/sigma), w is L^T u along eta and the k orthonormal columns of Q (n*n, k), and u beyond. L: lower,
+    (d + k, d + k); L L^T is the precision of u there. They must not depend on where a move begins.
+    """
+
+    L: Array
+    Q: Array
+    sigma: Array
+
+    @property
+    def d(self) -> int:
+        return len(self.L) - self.Q.shape[1]
+
+    def _changed(self, t: Array, change: Callable[[Array], Array]) -> Array:
+        along = jnp.concatenate([t[: self.d], self.Q.T @ t[self.d :]])
+        new = change(along)
+        return jnp.concatenate([new[: self.d], t[self.d :] + self.Q @ (new - along)[self.d :]])
+
+    def of(self, eta: Array, x_t: Array) -> Array:
+        """w."""
+        return self._changed(jnp.concatenate([eta, x_t.ravel() / self.sigma]), lambda u: self.L.T @ u)
+
+    def at(self, w: Array) -> tuple[Array, Array]:
+        """eta, x_t."""
+        u = self._changed(w, lambda v: jax.scipy.linalg.solve_triangular(self.L, v, trans="T", lower=True))
+        n = math.isqrt(len(w) - self.d)
+        return u[: self.d], self.sigma * u[self.d :].reshape(n, n)
+
+    def slope(self, by_eta: Array, by_x: Array) -> Array:
+        """The gradient in w of what has these gradients in eta and x_t, (d + n*n,)."""
+        t = jnp.concatenate([by_eta, self.sigma * by_x.ravel()])
+        return self._changed(t, lambda g: jax.scipy.linalg.solve_triangular(self.L, g, lower=True))
 
 
 class _Flight(NamedTuple):
-    zeta: Array
-    q: Array
     w: Array
     v: Array
     forces: Forces
     work: Array
 
 
-def fly(
-    key: Array,
-    eta: Array,
-    x_t: Array,
-    forces: Callable[[Array, Array], Forces],
-    factor: Array,
-    sigma: Array,
-    angle: Array,
-    steps: int,
-) -> tuple[Array, Array, Info]:
-    """eta (d,) and x_t (n, n) after one Hamiltonian Monte Carlo move of `steps` steps; steps + 1 forces.
+def fly(key: Array, w: Array, forces: Callable[[Array], Forces], angle: Array, steps: int) -> tuple[Array, Info]:
+    """w (m,) after one Hamiltonian Monte Carlo move of `steps` steps; steps + 1 forces.
 
-    In zeta = factor^-1 eta and q = x_t/sigma, with momenta w and v:
+        v += tan(angle/2) (gradient + score + w);   (w, v) turn by `angle`;   the kick again.
 
-        w += tan(angle/2) (factor^T gradient + zeta),   v += tan(angle/2) G/sigma;   (zeta, w), (q, v) turn by `angle`;
-        the kicks again.
-
-    These are the places of the leapfrog with steps of 2 sin(angle/2), but momenta have the variance that makes the
-    energy exact for a normal density of variance 1: the noise in x_t, of thousands of dimensions, costs no acceptance
-    wherever D lies, and only what departs from it bounds the angle (no stiffness of a smoothed density exceeds
-    1/sigma^2). log p(x_t) changes by the work of its gradient along the way, the trapezium rule, which is exact for
-    a Gaussian. `factor`: lower, of the covariance of eta given x_t; it must not depend on where the move begins.
+    These are the places of the leapfrog with steps of 2 sin(angle/2), but momenta v have the variance that makes the
+    energy exact for a normal density of variance 1: the noise in an image, of thousands of dimensions, costs no
+    acceptance wherever its mean lies, and only what departs from it bounds the angle. The part of log p that is known
+    by its gradient alone changes by the work of that along the way, the trapezium rule, which is exact for a Gaussian.
     """
-    eta_key, x_key, accept_key = jax.random.split(key, 3)
+    momentum_key, accept_key = jax.random.split(key)
     kick, c, s = jnp.tan(angle / 2), jnp.cos(angle), jnp.sin(angle)
 
-    def kicked(zeta, w, v, now):
-        return w + kick * (factor.T @ now.gradient + zeta), v + kick * now.G / sigma
+    def kicked(v: Array, w: Array, now: Forces) -> Array:
+        return v + kick * (now.gradient + now.score + w)
 
     def step(flight, _):
-        zeta, q, w, v, now, work = flight
-        w, v = kicked(zeta, w, v, now)
-        zeta, w = c * zeta + s * w, c * w - s * zeta
-        new_q, v = c * q + s * v, c * v - s * q
-        then = forces(factor @ zeta, sigma * new_q)
-        # D and x_t lie sigma apart, and far from zero
-        work += jnp.sum((now.D / sigma - q + then.D / sigma - new_q) * (new_q - q)) / 2
-        return _Flight(zeta, new_q, *kicked(zeta, w, v, then), then, work), None
+        w, v, now, work = flight
+        v = kicked(v, w, now)
+        new, v = c * w + s * v, c * v - s * w
+        then = forces(new)
+        work += jnp.sum((now.score + then.score) * (new - w)) / 2
+        return _Flight(new, kicked(v, new, then), then, work), None
 
-    zeta, q = jax.scipy.linalg.solve_triangular(factor, eta, lower=True), x_t / sigma
-    w, v = jax.random.normal(eta_key, zeta.shape, zeta.dtype), jax.random.normal(x_key, q.shape, q.dtype)
-    begin = _Flight(zeta, q, w, v, forces(eta, x_t), jnp.zeros((), q.dtype))
+    v = jax.random.normal(momentum_key, w.shape, w.dtype)
+    begin = _Flight(w, v, forces(w), jnp.zeros((), w.dtype))
     end, _ = jax.lax.scan(step, begin, None, length=steps)
-
-    def kinetic(flight):
-        return (jnp.sum(flight.v**2) + jnp.sum(flight.w**2)) / 2
-
-    log_ratio = end.forces.f - begin.forces.f + end.work + kinetic(begin) - kinetic(end)
-    (eta, x_t), info = metropolis(accept_key, (factor @ end.zeta, sigma * end.q), (eta, x_t), log_ratio)
-    return eta, x_t, info
+    log_ratio = end.forces.f - begin.forces.f + end.work + (jnp.sum(begin.v**2) - jnp.sum(end.v**2)) / 2
+    return metropolis(accept_key, end.w, w, log_ratio)

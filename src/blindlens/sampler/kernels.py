@@ -1,13 +1,15 @@
 """Metropolis kernels for a density that is nearly a known Gaussian, or nearly a mixture of known Gaussians."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln
+
+Place = TypeVar("Place")
 
 
 class State(NamedTuple):
@@ -38,7 +40,7 @@ def init(position: Array, log_density: Callable[[Array], Array]) -> State:
     return State(position, log_density(position))
 
 
-def metropolis(key: Array, proposal: State, state: State, log_ratio: Array) -> tuple[State, Info]:
+def metropolis(key: Array, proposal: Place, state: Place, log_ratio: Array) -> tuple[Place, Info]:
     """Accept the proposal with probability min(1, exp(log_ratio)); a NaN ratio rejects."""
     log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
     accepted = jnp.log(jax.random.uniform(key, dtype=log_ratio.dtype)) < log_ratio

@@ -1,0 +1,177 @@
+"""Joint sampling with a prior that only has a denoiser, in the coordinates of its probability flow.
+
+The flow carries x_t ~ p_sigma, the sources with noise, to sources x = Phi(x_t) ~ p without any randomness: it is a
+change of variables. So p(l, x | y) is
+
+    p(l, x_t | y) ∝ p_sigma(x_t) p(l) p(y | l, Phi(x_t)),
+
+in which nothing is approximated but the flow's finite steps, and no direction of the first factor is stiffer than
+1/sigma^2. Its gradient is known, and its changes are that gradient's work (`sampler.flight`).
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..config import LatentConfig
+from ..prior import Denoiser
+from ..sampler.diffusion import probability_flow
+from ..sampler.flight import White, fly
+from ..sampler.kernels import metropolis
+from .evidence import Evidence
+from .parallel import spread, taken
+from .problem import Problem, condition
+from .shift import log_shift_ratio
+from .slopes import Slopes, posterior_slopes
+
+
+class Point(NamedTuple):
+    """eta (d,), x_t (n, n)."""
+
+    eta: Array
+    x_t: Array
+
+
+class Seen(NamedTuple):
+    """At the end of a sweep: the source x (n, n), light amplitudes a (k,), chi2 per pixel; acceptance of flights and of
+    translations.
+    """
+
+    x: Array
+    a: Array
+    chi2_per_pixel: Array
+    acceptance: Array
+    translation_acceptance: Array
+
+
+class Latent(eqx.Module):
+    """The sampler for one problem, or for several of one kind, stacked. probes: Q, (n*n, k), the directions in which
+    the data may be stiff.
+    """
+
+    problem: Problem
+    prior: Denoiser
+    probes: Array
+    stage: LatentConfig = eqx.field(static=True)
+
+    def source(self, x_t: Array) -> tuple[Array, Array]:
+        """x = Phi(x_t), and E[x | x_t], (n, n) each."""
+        x, D = probability_flow(self.prior, x_t, self.stage.sigma, self.stage.end, self.stage.steps)
+        return self.prior(x, self.stage.end), D
+
+    def latent(self, key: Array, x: Array) -> Array:
+        """An x_t with Phi(x_t) = x but for noise of `end`: the flow the other way."""
+        noise = self.stage.end * jax.random.normal(key, x.shape, x.dtype)
+        return probability_flow(self.prior, x + noise, self.stage.end, self.stage.sigma, 2 * self.stage.steps)[0]
+
+    @property
+    def nothing(self) -> Array:
+        """A basis for a source that is known."""
+        return jnp.zeros((self.prior.n**2, 1), self.problem.y.dtype)
+
+    def slopes(self, eta: Array, x_t: Array) -> Slopes:
+        """Of log p(l, x_t | y)."""
+        x, pull, D = jax.vjp(self.source, x_t, has_aux=True)
+        f, by_eta, by_x = posterior_slopes(self.problem, self.nothing, eta, x)
+        return Slopes(f, by_eta, pull(by_x)[0], (D - x_t) / self.stage.sigma**2)
+
+    def metric(self, eta: Array, x_t: Array) -> Array:
+        """The precision of (eta, x_t/sigma) about a point, along eta and Q, (d + k, d + k): that of the image, lens
+        light integrated out, plus the priors'.
+
+        Along x_t the image is taken to change as if p(x | x_t) were the Gaussian of its moments: dPhi = J^(1/2) with
+        J = dD/dx_t, whose part along Q is made symmetric and positive; the prior's stiffness there is 1 - J.
+        """
+        problem, Q, sigma, d = self.problem, self.probes, self.stage.sigma, len(eta)
+        push = jax.linearize(lambda x_t: self.prior(x_t, sigma), x_t)[1]
+        Y = jax.lax.map(lambda q: push(q.reshape(x_t.shape)).ravel(), Q.T, batch_size=16).T
+        inner = Q.T @ Y
+        share, U = jnp.linalg.eigh((inner + inner.T) / 2)
+        root = U * jnp.sqrt(jnp.maximum(share, 0.0))
+        x, _ = self.source(x_t)
+        b, H = problem.system(eta, Q @ root, x)
+        _, c, factor = condition(b, H[:, Q.shape[1] :]) if problem.light is not None else (0.0, jnp.zeros(0), None)
+        along_eta = jax.jacfwd(lambda eta: problem.residual(eta, x, c).ravel())(eta)
+        F = jnp.concatenate([-along_eta, sigma * H[:, : Q.shape[1]] @ U.T], 1)
+        P = F.T @ F
+        if problem.light is not None:
+            half = jax.scipy.linalg.solve_triangular(factor, H[:, Q.shape[1] :].T @ F, lower=True)
+            P = P - half.T @ half
+        P = P.at[:d, :d].add(jnp.eye(d, dtype=P.dtype))
+        P = P.at[d:, d:].add((U * jnp.maximum(1 - share, LEAST)) @ U.T)
+        return (P + P.T) / 2
+
+    def translate(self, key: Array, eta: Array, x_t: Array) -> tuple[Array, Array, Array]:
+        """Source and its field move by a pixel a side in opposite senses, which the image can hardly tell; accepted?"""
+        step_key, accept_key = jax.random.split(key)
+        steps = jax.random.randint(step_key, (2,), -1, 2)
+        moved, inside = self.problem.translated(eta, steps[0], steps[1])
+        new = (moved, jnp.roll(x_t, (-steps[1], -steps[0]), (0, 1)))
+
+        def log_likelihood(eta: Array, x_t: Array) -> Array:
+            return Evidence(self.problem, self.nothing, self.source(x_t)[0]).log_evidence(eta)
+
+        log_ratio = log_shift_ratio(self.prior, x_t, -steps, jnp.asarray(self.stage.sigma, x_t.dtype))
+        log_ratio += log_likelihood(*new) - log_likelihood(eta, x_t)
+        (eta, x_t), info = metropolis(accept_key, new, (eta, x_t), jnp.where(inside, log_ratio, -jnp.inf))
+        return eta, x_t, info.accepted & jnp.any(steps != 0)
+
+    def sweep(self, key: Array, point: Point, L: Array, angle: Array, adapt: Array) -> tuple[Point, Seen, Array]:
+        """Translations, then flights. L: what `White` calls so. The last result is `metric` where flights begin, if
+        `adapt`.
+        """
+        light_key, shift_key, fly_key = jax.random.split(key, 3)
+
+        def shift(state, key):
+            eta, x_t, accepted = self.translate(key, *state)
+            return (eta, x_t), accepted
+
+        shifts = jax.random.split(shift_key, self.stage.translations)
+        (eta, x_t), shifted = jax.lax.scan(shift, (point.eta, point.x_t), shifts)
+        P = jax.lax.cond(adapt, lambda: self.metric(eta, x_t), lambda: jnp.zeros_like(L))
+        white = White(L, self.probes, jnp.asarray(self.stage.sigma, x_t.dtype))
+
+        def move(w, key):
+            length_key, key = jax.random.split(key)
+            # no two trajectories of one length, or some direction comes back to where it was
+            turn = angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1)
+            w, info = fly(key, w, lambda w: self.slopes(*white.at(w)).forces(white), turn, self.stage.leaps)
+            return w, info.acceptance
+
+        w, acceptance = jax.lax.scan(move, white.of(eta, x_t), jax.random.split(fly_key, self.stage.moves))
+        eta, x_t = white.at(w)
+        x, _ = self.source(x_t)
+        a = jnp.zeros(0, x_t.dtype)
+        if self.problem.light is not None:
+            a = Evidence(self.problem, self.nothing, x).source(light_key, eta)[1]
+        moved = jnp.sum(shifted) / max(1, self.stage.translations)
+        chi2 = self.problem.chi2(eta, x, a)
+        return Point(eta, x_t), Seen(x, a, chi2, jnp.mean(acceptance), moved), P
+
+    @eqx.filter_jit
+    def begin(self, keys: Array, x: Array) -> Array:
+        """x_t for sources x, (K, n, n)."""
+        return spread(lambda sampler, item: sampler.latent(*item), self, (keys, x))
+
+    @eqx.filter_jit
+    def run(
+        self, keys: Array, points: Point, which: Array, L: Array, angles: Array, adapt: Array
+    ) -> tuple[Point, Seen, Array]:
+        """A sweep of every chain, of a stack of problems. keys (K,); which: the chain's problem, (K,); L by problem;
+        angles (K,).
+        """
+
+        def one(shared, item):
+            many, L, adapt = shared
+            key, point, which, angle = item
+            problem, probes, L = taken((many.problem, many.probes, L), which)
+            return Latent(problem, many.prior, probes, many.stage).sweep(key, point, L, angle, adapt)
+
+        return spread(one, (self, L, adapt), (keys, points, which, angles))
+
+
+LEAST = 0.03
+"""Of the prior's stiffness in the metric, in units of 1/sigma^2."""

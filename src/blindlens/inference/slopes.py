@@ -1,0 +1,44 @@
+"""Log densities of a lens and a noisy image, with what moves them."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..sampler.flight import Forces, White
+from .problem import Problem, condition
+
+
+class Slopes(NamedTuple):
+    """Of log p(l, x_t | y) = log p(x_t) + f(eta, x_t): f; its gradients in eta (d,) and x_t (n, n); the score
+    d log p/d x_t, (n, n).
+    """
+
+    f: Array
+    by_eta: Array
+    by_x: Array
+    score: Array
+
+    def forces(self, white: White) -> Forces:
+        """The same in the coordinates of a flight."""
+        zero = jnp.zeros_like(self.by_eta)
+        return Forces(self.f, white.slope(self.by_eta, self.by_x), white.slope(zero, self.score))
+
+
+def posterior_slopes(problem: Problem, basis: Array, eta: Array, x0: Array) -> tuple[Array, Array, Array]:
+    """log p(y | l) + log p(l) for x = x0 + basis c, c ~ N(0, I), with lens light integrated out; its gradients in eta
+    (d,) and x0 (n, n). basis: (n*n, r), r >= 1.
+    """
+
+    def log_posterior(eta: Array) -> tuple[Array, Array]:
+        p = problem.params(eta)
+        value, c, _ = condition(*problem.system_at(p, basis, x0))
+        return value - problem.log_det(p) - jnp.sum(eta**2) / 2, c
+
+    (f, c), by_eta = jax.value_and_grad(log_posterior, has_aux=True)(eta)
+    r = basis.shape[1]
+    x, a = x0 + (basis @ c[:r]).reshape(x0.shape), c[r:]
+    # V^-1 (y~ - A~ x0) is what the posterior mean of x leaves
+    back = jax.linear_transpose(problem.linear(problem.params(eta)).mv, jax.ShapeDtypeStruct(x0.shape, x0.dtype))
+    return f, by_eta, back(problem.residual(eta, x, a))[0]

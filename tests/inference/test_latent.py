@@ -1,0 +1,98 @@
+"""The parts of the sampler in the flow's coordinates, on a Gaussian prior that hides its density."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import Hidden
+
+from blindlens.config import LatentConfig, RunConfig
+from blindlens.errors import BlindlensError
+from blindlens.inference.evidence import Evidence
+from blindlens.inference.latent import Latent
+from blindlens.inference.problem import build_problem, condition
+from blindlens.lens.mass import LensModel
+from blindlens.lens.simulate import simulate
+from blindlens.prior import GaussianPrior
+
+STAGE = LatentConfig(sigma=0.3, steps=12)
+
+
+@pytest.fixture(scope="module", params=["none", "mge"])
+def begun(request):
+    """A sampler, with and without lens light, eta and x_t."""
+    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
+    gaussian = GaussianPrior.from_profiles(
+        8, r, np.exp(-r / 0.3), 0.1 + 0.4 * np.exp(-r / 0.35), k, 1 / (1 + k**2), 10.0, 0.0, "tiny", delta=0.02
+    )
+    x, lens = gaussian.sample(jax.random.key(0)), LensModel(("sie",))
+    (made,) = simulate(jax.random.key(1), np.asarray(10 * x)[None], lens, shape=(14, 14), pixel_scale=0.4, fov=3.0)
+    config = RunConfig().replace(flux_scale=1.0, source_fov=3.0, lens_light=request.param)
+    prior = Hidden(gaussian)
+    problem = build_problem(made.observation, prior, lens, config, 3.0)
+    eta = jnp.zeros(problem.space.size)
+    eta = eta.at[: lens.space.size].set(
+        lens.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
+    )
+    sampler = Latent(problem, prior, jnp.linalg.qr(gaussian.basis)[0][:, :20], STAGE)
+    return sampler, eta, x + STAGE.sigma * jax.random.normal(jax.random.key(2), x.shape), x
+
+
+def log_density(sampler, eta, x_t):
+    """log p(y, l | x_t), the light integrated out."""
+    return Evidence(sampler.problem, sampler.nothing, sampler.source(x_t)[0]).log_posterior(eta)
+
+
+def test_slopes_are_the_gradients_of_what_a_flight_is_accepted_on(begun):
+    sampler, eta, x_t, _ = begun
+    ours = sampler.slopes(eta, x_t)
+    by_eta, by_x = jax.grad(lambda *at: log_density(sampler, *at), (0, 1))(eta, x_t)
+    assert float(ours.f) == pytest.approx(float(log_density(sampler, eta, x_t)), rel=1e-5)
+    np.testing.assert_allclose(ours.score, (sampler.prior(x_t, STAGE.sigma) - x_t) / STAGE.sigma**2, rtol=1e-4)
+    np.testing.assert_allclose(ours.by_eta, by_eta, atol=2e-3 * float(jnp.abs(by_eta).max()))
+    np.testing.assert_allclose(ours.by_x, by_x, atol=2e-3 * float(jnp.abs(by_x).max()))
+    # control: as if the data saw x_t itself
+    there = sampler.source(x_t)[0]
+    seen = jax.grad(lambda x: Evidence(sampler.problem, sampler.nothing, x).log_posterior(eta))(there)
+    assert float(jnp.abs(seen - by_x).max()) > 0.1 * float(jnp.abs(by_x).max())
+
+
+def test_the_flow_goes_there_and_back(begun):
+    sampler, _, _, x = begun
+    x_t = sampler.latent(jax.random.key(3), x)
+    assert float(jnp.std(x_t - x)) == pytest.approx(STAGE.sigma, rel=0.3)  # noise, and of that size
+    assert float(jnp.abs(sampler.source(x_t)[0] - x).max()) < 3 * STAGE.end
+    assert float(jnp.abs(sampler.source(x)[0] - x).max()) > 5 * STAGE.end
+
+
+def test_the_metric_is_the_precision_of_a_linear_image(begun):
+    """For a Gaussian prior: second derivatives of the log density through the flow, the image linear there."""
+    sampler, eta, x_t, _ = begun
+    problem, Q, d, n = sampler.problem, sampler.probes, len(eta), x_t.shape[0]
+    b, H = problem.system(eta, sampler.nothing, sampler.source(x_t)[0])
+    a, G = condition(b, H)[1][1:], np.asarray(H[:, 1:], float)
+
+    def moved(u):
+        return x_t + STAGE.sigma * (Q @ u[d:]).reshape(n, n)
+
+    def precision(source):
+        u = jnp.concatenate([eta, jnp.zeros(Q.shape[1])])
+        F = np.asarray(jax.jacfwd(lambda u: problem.residual(u[:d], source(moved(u)), a).ravel())(u), float)
+        free = F - G @ np.linalg.solve(G.T @ G + np.eye(G.shape[1]), G.T @ F)
+        J = np.asarray(jax.jacfwd(lambda u: Q.T @ sampler.prior(moved(u), STAGE.sigma).ravel() / STAGE.sigma)(u)[:, d:])
+        prior = np.eye(len(u))
+        prior[d:, d:] -= J
+        return F.T @ free + prior
+
+    def off(P):
+        """The largest factor, either way, between the claimed and that precision, in any direction."""
+        factors = np.linalg.eigvals(np.linalg.solve(P, np.asarray(sampler.metric(eta, x_t), float))).real
+        return np.abs(np.log(factors)).max()
+
+    assert off(precision(lambda x_t: sampler.source(x_t)[0])) < 0.25  # the flow's steps are few
+    assert off(precision(lambda x_t: sampler.prior(x_t, STAGE.sigma))) > 0.5  # control: dPhi is not dD
+
+
+def test_the_flow_ends_below_where_it_begins():
+    with pytest.raises(BlindlensError, match="give an `end` below `sigma`"):
+        LatentConfig.from_mapping({"sigma": 0.01})
