@@ -113,8 +113,8 @@ class Group(NamedTuple):
 
     def by_system(self, values: Array | np.ndarray) -> np.ndarray:
         """(K, ...) to (systems, chains, ...)."""
-        v = np.asarray(values)
-        return v.reshape(len(self.keys), -1, *v.shape[1:])
+        v, count = np.asarray(values), len(self.keys)
+        return v.reshape(count, len(self.which) // count, *v.shape[1:])
 
     def begun(self, stage: RenoiseConfig) -> Run:
         """What the first sweep begins from."""
