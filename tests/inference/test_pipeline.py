@@ -94,7 +94,7 @@ def test_flights_in_the_flow_resume_and_find_the_lens(tiny_system, tmp_path, mon
     made, gaussian = tiny_system
     prior = Hidden(gaussian)
     monkeypatch.setattr("blindlens.inference.pipeline.load_prior", lambda name, n: gaussian)
-    config = CONFIG.replace(method="latent")
+    config = CONFIG.replace(source_fov=None, method="latent")  # but for the method, the run above: compiled once
     with pytest.raises(KeyboardInterrupt):  # when the warm-up of `renoise` is over, and coordinates are adapted
         infer(made.observation, prior, TINY_LENS, config, out=tmp_path, progress=interrupting(7))
     resumed = infer(made.observation, prior, TINY_LENS, config, out=tmp_path)

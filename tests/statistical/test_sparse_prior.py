@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sparse import BLOCK, SMALL, clumpy
+from clumps import BLOCK, SMALL, clumpy
 
 from blindlens.config import CoverageConfig
 from blindlens.coverage import coverage
