@@ -1,6 +1,6 @@
 """Do chains stay with the truth when they begin there? One system of `coverage --config galaxy64`.
 
-python benchmarks/from_the_truth.py NUMBER [--sweeps 32] [--chains 2] [--latent '{sigma: 0.3}']
+python benchmarks/from_the_truth.py NUMBER [--sweeps 32] [--chains 2] [--latent '{sigma: 0.1}']
 
 Lens and source are drawn from the prior that infers, so that the truth is a draw of the posterior: over many systems
 the draws that follow must scatter round it by their own width. Printed: chi2 of the truth; how far the lens's mode is

@@ -55,7 +55,7 @@ class LatentConfig(Stage):
     model units.
     """
 
-    sigma: float = Field(default=0.4, gt=0, description="noise of the images that fly in the source's place")
+    sigma: float = Field(default=0.3, gt=0, description="noise of the images that fly in the source's place")
     end: float = Field(default=0.01, gt=0, description="noise at which the flow to sources ends")
     steps: int = Field(default=6, ge=2, description="of that flow, a denoiser each")
     warmup: int = Field(default=10, ge=1, description="sweeps that adapt coordinates and angle, before the first draw")
