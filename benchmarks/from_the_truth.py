@@ -6,7 +6,7 @@ Lens and source are drawn from the prior that infers, so that the truth is a dra
 the draws that follow must scatter round it by their own width. Printed: chi2 of the truth; how far the lens's mode is
 above the true lens for the true source (half the number of lens parameters is expected); the chains' mean less the
 truth, in units of the draws' standard deviation after the first quarter; and the denoiser's squared error and log p_s
-of the draws beside the true source's, with the same noise. Ten minutes on one core.
+of the draws beside the true source's, with the same noise. A quarter of an hour on one core.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from blindlens.coverage.places import coordinates, normal
 from blindlens.coverage.systems import setting, system
 from blindlens.devices import prepare_jax
 from blindlens.inference.evidence import Evidence, climb, informed, laplace
-from blindlens.inference.latent import Latent, Point
+from blindlens.inference.latent import Latent, Point, factored
 from blindlens.inference.parallel import stacked
 from blindlens.inference.pipeline import surrogate
 from blindlens.inference.problem import Problem, build_problem
@@ -90,7 +90,7 @@ def main() -> None:
     points = Point(jnp.tile(truth, (K, 1)), sampler.begin(keys[-1], jnp.tile(x, (K, 1, 1))))
     metric, angles, eta = 1e4 * np.eye(size), np.array([stage.angle]), []
     for b in range(given.sweeps):
-        L, turns = jnp.asarray(np.linalg.cholesky(metric), jnp.float32)[None], jnp.full(K, angles[0], jnp.float32)
+        L, turns = jnp.asarray(factored(metric), jnp.float32)[None], jnp.full(K, angles[0], jnp.float32)
         points, seen, P = sampler.run(keys[b], points, jnp.zeros(K, int), L, turns, jnp.asarray(b < ADAPT))
         if b < ADAPT:
             angles = steered(angles, np.asarray(seen.acceptance)[:, None])

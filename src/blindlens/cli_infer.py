@@ -80,9 +80,9 @@ def infer(
     config
         A YAML file, or a preset: default, fast, paper.
     method
-        The joint sampler, its kind for score priors whatever the prior (renoise), one without approximations to check
-        that by (latent), that of arXiv:2511.04792 (gibbsddrm), the exact evidence of a Gaussian prior, or a baseline to
-        compare with (blind-dps, fast-em, bird).
+        The joint sampler, its kind for score priors whatever the prior (renoise), a slower one with fewer
+        approximations to check that by (latent), that of arXiv:2511.04792 (gibbsddrm), the exact evidence of a Gaussian
+        prior, or a baseline to compare with (blind-dps, fast-em, bird).
     source_fov
         Side of the source's field in arcsec; by default chosen from the data.
     lens_light

@@ -35,6 +35,18 @@ def covariance(prior: GaussianPrior) -> np.ndarray:
     return B @ B.T + prior.delta**2 * (np.eye(N * N) - E @ E.T)
 
 
+def test_where_x_has_two_modes_it_is_more_uncertain_than_the_noise(double):
+    """x = 1 or -1 in every pixel: the variance of x given x_t is 1 - tanh(x_t/s^2)^2, above s^2 between the two."""
+    sigma, x_t = 0.5, 0.3 * jax.random.normal(jax.random.key(0), (N, N), float)
+    local = local_gaussian(lambda x, s: jnp.tanh(x / s**2), x_t, jnp.asarray(sigma), jnp.eye(N * N), NOTHING, 0)
+    E, sd = np.asarray(local.directions), np.asarray(local.sd(sigma))
+    variance = 1 - np.tanh(np.asarray(x_t).ravel() / sigma**2) ** 2
+    assert variance.max() > 3 * sigma**2
+    np.testing.assert_allclose(np.diag((E * sd) @ (E * sd).T), variance, rtol=1e-6)
+    # and with less noise, as long as there is one mode of it: 1/v + 1/s'^2 - 1/s^2
+    np.testing.assert_allclose(np.asarray(local.sd(0.1)) ** -2.0, sd**-2.0 + 100 - 4, rtol=1e-6)
+
+
 @pytest.mark.parametrize("sigma", [0.05, 0.5, 5.0])
 def test_local_gaussian_is_the_posterior_given_the_noisy_image(prior, sigma):
     x_t = prior.sample(jax.random.key(1)) + sigma * jax.random.normal(jax.random.key(2), (N, N))

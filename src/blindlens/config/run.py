@@ -73,8 +73,8 @@ class RunConfig(Config):
 
     method: Method = Field(
         default="joint",
-        description="joint: split_gibbs for a Gaussian prior, renoise for another; renoise for any; latent, the same "
-        "then free of its approximations, and slower; the paper's; the exact oracle; or a baseline to compare with",
+        description="joint: split_gibbs for a Gaussian prior, renoise for another; renoise for any; latent, with "
+        "fewer approximations, and slower; the paper's; the exact oracle; or a baseline to compare with",
     )
     lens_params: Path | None = Field(
         default=None, description="a file of lens parameters that are known: the source alone is drawn"

@@ -5,8 +5,9 @@ change of variables. So p(l, x | y) is
 
     p(l, x_t | y) ∝ p_sigma(x_t) p(l) p(y | l, Phi(x_t)),
 
-in which nothing is approximated but the flow's finite steps, and no direction of the first factor is stiffer than
-1/sigma^2. Its gradient is known, and its changes are that gradient's work (`sampler.flight`).
+in which nothing is approximated but the flow, by its finite steps and its end, if the denoiser is that of a prior. No
+direction of the first factor is stiffer than 1/sigma^2. Its gradient is known, and its changes are that gradient's work
+(`sampler.flight`).
 """
 
 from typing import NamedTuple
@@ -14,17 +15,17 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ..config import LatentConfig
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
-from ..sampler.flight import White, fly
-from ..sampler.kernels import metropolis
+from ..sampler.flight import White, flights
 from .evidence import Evidence
 from .parallel import spread, taken
 from .problem import Problem, condition
-from .shift import log_shift_ratio
+from .shift import shifted
 from .slopes import Slopes, posterior_slopes
 
 
@@ -104,20 +105,9 @@ class Latent(eqx.Module):
         P = P.at[d:, d:].add((U * jnp.maximum(1 - share, LEAST)) @ U.T)
         return (P + P.T) / 2
 
-    def translate(self, key: Array, eta: Array, x_t: Array) -> tuple[Array, Array, Array]:
-        """Source and its field move by a pixel a side in opposite senses, which the image can hardly tell; accepted?"""
-        step_key, accept_key = jax.random.split(key)
-        steps = jax.random.randint(step_key, (2,), -1, 2)
-        moved, inside = self.problem.translated(eta, steps[0], steps[1])
-        new = (moved, jnp.roll(x_t, (-steps[1], -steps[0]), (0, 1)))
-
-        def log_likelihood(eta: Array, x_t: Array) -> Array:
-            return Evidence(self.problem, self.nothing, self.source(x_t)[0]).log_evidence(eta)
-
-        log_ratio = log_shift_ratio(self.prior, x_t, -steps, jnp.asarray(self.stage.sigma, x_t.dtype))
-        log_ratio += log_likelihood(*new) - log_likelihood(eta, x_t)
-        (eta, x_t), info = metropolis(accept_key, new, (eta, x_t), jnp.where(inside, log_ratio, -jnp.inf))
-        return eta, x_t, info.accepted & jnp.any(steps != 0)
+    def log_likelihood(self, eta: Array, x_t: Array) -> Array:
+        """log p(y | l, Phi(x_t)), lens light integrated out."""
+        return Evidence(self.problem, self.nothing, self.source(x_t)[0]).log_evidence(eta)
 
     def sweep(self, key: Array, point: Point, L: Array, angle: Array, adapt: Array) -> tuple[Point, Seen, Array]:
         """Translations, then flights. L: what `White` calls so. The last result is `metric` where flights begin, if
@@ -125,31 +115,20 @@ class Latent(eqx.Module):
         """
         light_key, shift_key, fly_key = jax.random.split(key, 3)
 
-        def shift(state, key):
-            eta, x_t, accepted = self.translate(key, *state)
-            return (eta, x_t), accepted
-
-        shifts = jax.random.split(shift_key, self.stage.translations)
-        (eta, x_t), shifted = jax.lax.scan(shift, (point.eta, point.x_t), shifts)
+        stage, sigma = self.stage, jnp.asarray(self.stage.sigma, point.x_t.dtype)
+        shift_keys = jax.random.split(shift_key, stage.translations)
+        eta, x_t, moved = shifted(shift_keys, *point, sigma, self.problem, self.prior, self.log_likelihood)
         P = jax.lax.cond(adapt, lambda: self.metric(eta, x_t), lambda: jnp.zeros_like(L))
-        white = White(L, self.probes, jnp.asarray(self.stage.sigma, x_t.dtype))
-
-        def move(w, key):
-            length_key, key = jax.random.split(key)
-            # no two trajectories of one length, or some direction comes back to where it was
-            turn = angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1)
-            w, info = fly(key, w, lambda w: self.slopes(*white.at(w)).forces(white), turn, self.stage.leaps)
-            return w, info.acceptance
-
-        w, acceptance = jax.lax.scan(move, white.of(eta, x_t), jax.random.split(fly_key, self.stage.moves))
+        white = White(L, self.probes, sigma)
+        forces = lambda w: self.slopes(*white.at(w)).forces(white)  # noqa: E731
+        fly_keys = jax.random.split(fly_key, stage.moves)
+        w, acceptance = flights(fly_keys, white.of(eta, x_t), forces, angle, stage.leaps)
         eta, x_t = white.at(w)
         x, _ = self.source(x_t)
         a = jnp.zeros(0, x_t.dtype)
         if self.problem.light is not None:
             a = Evidence(self.problem, self.nothing, x).source(light_key, eta)[1]
-        moved = jnp.sum(shifted) / max(1, self.stage.translations)
-        chi2 = self.problem.chi2(eta, x, a)
-        return Point(eta, x_t), Seen(x, a, chi2, jnp.mean(acceptance), moved), P
+        return Point(eta, x_t), Seen(x, a, self.problem.chi2(eta, x, a), acceptance, moved), P
 
     @eqx.filter_jit
     def begin(self, keys: Array, x: Array) -> Array:
@@ -171,6 +150,14 @@ class Latent(eqx.Module):
             return Latent(problem, many.prior, probes, many.stage).sweep(key, point, L, angle, adapt)
 
         return spread(one, (self, L, adapt), (keys, points, which, angles))
+
+
+def factored(metrics: np.ndarray) -> np.ndarray:
+    """L of `White`, lower, for means of metrics, (..., m, m): where the data are good, single precision leaves their
+    least eigenvalues unknown or below zero; they become LEAST.
+    """
+    lam, v = np.linalg.eigh(metrics)
+    return np.linalg.cholesky((v * np.maximum(lam, LEAST)[..., None, :]) @ np.swapaxes(v, -1, -2))
 
 
 LEAST = 0.03

@@ -11,7 +11,7 @@ from ..config import RunConfig
 from ..prior import Denoiser
 from ..progress import Progress
 from .blocks import Draws, Trace, run_blocks
-from .latent import Latent, Point
+from .latent import Latent, Point, factored
 from .renoise import Renoise
 from .renoise_run import Group, Run, System, steered, swept
 from .stages import Store
@@ -55,7 +55,7 @@ def sample(
         if b < far.warmup:
             return come(b, run)
         adapt, early = b < far.warmup + near.warmup, b < far.warmup + near.warmup / 2
-        L = jnp.asarray(np.linalg.cholesky(run.metric / run.metrics[:, None, None]), jnp.float32)
+        L = jnp.asarray(factored(run.metric / run.metrics[:, None, None]), jnp.float32)
         angle = jnp.asarray(run.angles.astype(np.float32)[which, 0])
         points, seen, P = latent.run(group.block_keys(b), run.points, jnp.asarray(which), L, angle, jnp.asarray(adapt))
         trace = {"eta": points.eta, "angle": run.angles[which, 0], **seen._asdict()}

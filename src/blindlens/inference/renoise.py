@@ -23,12 +23,11 @@ from ..config import RenoiseConfig
 from ..guidance import LocalGaussian, Measurement, local_gaussian, moment_matching
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
-from ..sampler.flight import White, fly
-from ..sampler.kernels import metropolis
+from ..sampler.flight import White, flights
 from .evidence import Evidence, climb, laplace
 from .parallel import spread, taken
 from .problem import Problem
-from .shift import log_shift_ratio
+from .shift import shifted
 from .slopes import Slopes, posterior_slopes
 
 
@@ -97,35 +96,15 @@ class Renoise(eqx.Module):
         precision = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(len(eta), dtype=eta.dtype))
         white = White(jnp.linalg.cholesky(precision), jnp.zeros((x_t.size, 0), x_t.dtype), local.sigma)
 
-        def move(state, key):
-            length_key, key = jax.random.split(key)
-            # no two trajectories of one length, or some direction comes back to where it was
-            turn = angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1)
-            w, info = fly(
-                key, white.of(*state), lambda w: self.slopes(local, *white.at(w)).forces(white), turn, self.stage.leaps
-            )
-            return white.at(w), info.acceptance
-
         light_key, *keys = jax.random.split(key, self.stage.moves + 1)
-        (eta, x_t), acceptance = jax.lax.scan(move, (eta, x_t), jnp.stack(keys))
+        forces = lambda w: self.slopes(local, *white.at(w)).forces(white)  # noqa: E731
+        w, acceptance = flights(jnp.stack(keys), white.of(eta, x_t), forces, angle, self.stage.leaps)
+        eta, x_t = white.at(w)
         a = jnp.zeros(0, x_t.dtype)
         if self.problem.light is not None:
             D = self.prior(x_t, local.sigma)
             _, a = Evidence(self.problem, model.basis, D).source(light_key, eta)
-        return eta, x_t, a, factor, jnp.mean(acceptance)
-
-    def translate(self, key: Array, eta: Array, x_t: Array, sigma: Array) -> tuple[Array, Array, Array]:
-        """Source and its field move by one pixel a side in opposite senses, which the image cannot tell; accepted?
-
-        p(y | l, x_t) is taken not to change, as if p(x | x_t) moved with x_t.
-        """
-        step_key, accept_key = jax.random.split(key)
-        steps = jax.random.randint(step_key, (2,), -1, 2)
-        moved, inside = self.problem.translated(eta, steps[0], steps[1])
-        log_ratio = log_shift_ratio(self.prior, x_t, -steps, sigma)
-        new = (moved, jnp.roll(x_t, (-steps[1], -steps[0]), (0, 1)))
-        (eta, x_t), info = metropolis(accept_key, new, (eta, x_t), jnp.where(inside, log_ratio, -jnp.inf))
-        return eta, x_t, info.accepted & jnp.any(steps != 0)
+        return eta, x_t, a, factor, acceptance
 
     def sweep(self, key: Array, chain: Chain, how: Sweep) -> tuple[Chain, SweepInfo]:
         """From x to x."""
@@ -138,18 +117,17 @@ class Renoise(eqx.Module):
             key, now, then, factor, angle = inputs
             shift_key, fly_key = jax.random.split(key)
 
-            def shift(carry, key):
-                eta, x_t, accepted = self.translate(key, *carry, now)
-                return (eta, x_t), accepted
-
-            (eta, x_t), shifted = jax.lax.scan(shift, (eta, x_t), jax.random.split(shift_key, self.stage.translations))
+            # p(y | l, x_t) is taken not to change, as if p(x | x_t) moved with x_t
+            same = lambda eta, x_t: jnp.zeros((), x_t.dtype)  # noqa: E731
+            shift_keys = jax.random.split(shift_key, self.stage.translations)
+            eta, x_t, moved = shifted(shift_keys, eta, x_t, now, self.problem, self.prior, same)
             seen = self.measurement(eta, a)
             local = local_gaussian(self.prior, x_t, now, self.probes, seen, self.stage.krylov)
             eta, x_t, a, factor, acceptance = self.fly(fly_key, eta, x_t, local, factor, angle, how)
             guided = moment_matching(self.prior, local, self.measurement(eta, a))
             explained = self.problem.chi2(eta, guided(x_t, now), a)
             x_t, _ = probability_flow(guided, x_t, now, then, self.stage.steps)
-            stats = (acceptance, jnp.sum(shifted) / max(1, shifted.size), explained)
+            stats = (acceptance, moved, explained)
             return (eta, x_t, a, guided(x_t, then)), (factor, stats)
 
         inputs = (jnp.stack(keys), sigmas[:-1], sigmas[1:], chain.factors, how.angles)

@@ -94,3 +94,16 @@ def fly(key: Array, w: Array, forces: Callable[[Array], Forces], angle: Array, s
     end, _ = jax.lax.scan(step, begin, None, length=steps)
     log_ratio = end.forces.f - begin.forces.f + end.work + (jnp.sum(begin.v**2) - jnp.sum(end.v**2)) / 2
     return metropolis(accept_key, end.w, w, log_ratio)
+
+
+def flights(keys: Array, w: Array, forces: Callable[[Array], Forces], angle: Array, steps: int) -> tuple[Array, Array]:
+    """w (m,) after as many flights as there are keys, and their mean acceptance."""
+
+    def one(w, key):
+        length_key, key = jax.random.split(key)
+        # no two trajectories of one length, or some direction comes back to where it was
+        w, info = fly(key, w, forces, angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1), steps)
+        return w, info.acceptance
+
+    w, acceptance = jax.lax.scan(one, w, keys)
+    return w, jnp.mean(acceptance)
