@@ -22,7 +22,7 @@ from blindlens.config import CoverageConfig, LatentConfig
 from blindlens.coverage.places import coordinates, normal
 from blindlens.coverage.systems import setting, system
 from blindlens.devices import prepare_jax
-from blindlens.inference.evidence import Evidence, climb, informed, laplace
+from blindlens.inference.evidence import Evidence, climb, informed
 from blindlens.inference.latent import Latent, Point, factored
 from blindlens.inference.parallel import stacked
 from blindlens.inference.pipeline import surrogate
@@ -41,7 +41,7 @@ MOST_RANK = 128
 def above(problem: Problem, eta: Array, x: Array) -> tuple[Array, Array]:
     """Nats by which the lens's mode is above eta, and its distance in Laplace widths, given x."""
     model = Evidence(problem, jnp.zeros((x.size, 1)), x)
-    mode = laplace(model, climb(model, eta, 10))
+    mode = climb(model, eta, 10)
     away = jax.scipy.linalg.solve_triangular(mode.factor, eta - mode.eta, lower=True)
     return mode.log_posterior - model.log_posterior(eta), jnp.linalg.norm(away)
 

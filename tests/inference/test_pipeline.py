@@ -17,6 +17,8 @@ CONFIG = RunConfig().replace(
     draws=16,
     # the whole image: the few dozen pixels of the crop would leave chi2 a scatter of a fifth
     trim=False,
+    interpolation="bilinear",
+    supersampling=1,
     initialise={"draws": 100, "starts": 3, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40},
     split_gibbs={"warmup": 8, "thin": 1},
     renoise={"warmup": 4, "rank": 40, "krylov": 4, "steps": 4, "leaps": 3},

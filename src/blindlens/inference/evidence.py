@@ -72,14 +72,6 @@ def fisher(evidence: Evidence, eta: Array) -> tuple[Array, Array]:
     return J @ J.T - half.T @ half + jnp.eye(eta.size, dtype=eta.dtype), c
 
 
-def laplace(evidence: Evidence, eta: Array) -> Mode:
-    """The Laplace approximation at eta with the marginal Fisher matrix as the curvature."""
-    F, _ = fisher(evidence, eta)
-    lam, v = jnp.linalg.eigh(F)
-    covariance = (v / jnp.maximum(lam, 1.0)) @ v.T  # the prior alone gives curvature 1
-    return Mode(eta, jnp.linalg.cholesky(covariance), evidence.log_posterior(eta))
-
-
 @eqx.filter_jit
 def _slopes(evidence: Evidence, eta: Array) -> Array:
     """Gradients of the log posterior, (K, d)."""
@@ -104,16 +96,18 @@ def curved(evidence: Evidence, mode: Mode, reach: float = 1.5, least: float = 0.
     return mode._replace(factor=jnp.asarray(np.linalg.cholesky(covariance), mode.factor.dtype))
 
 
-def climb(evidence: Evidence, eta: Array, steps: int, settled: float = 1e-2) -> Array:
-    """Maximise the log posterior by Levenberg-Marquardt with the marginal Fisher matrix; never goes down.
+def climb(evidence: Evidence, eta: Array, steps: int, settled: float = 1e-2) -> Mode:
+    """A maximum of the log posterior, with the marginal Fisher matrix there as the curvature: Levenberg-Marquardt from
+    eta (d,) with that matrix; never lower than where it began.
 
-    Ends after `steps` steps, or when two accepted steps in succession gain less than `settled` nats each.
+    Ends after `steps` steps, or when two accepted steps in succession gain less than `settled` nats each. Where the log
+    posterior is not finite at eta, it stays -inf.
     """
     value_and_grad = jax.value_and_grad(evidence.log_posterior)
 
     def unfinished(carry):
         *_, i, small = carry
-        return (i < steps) & (small < 2)
+        return (i <= steps) & (small < 2)
 
     def step(carry):
         eta, value, grad, F, damping, i, small = carry
@@ -125,14 +119,18 @@ def climb(evidence: Evidence, eta: Array, steps: int, settled: float = 1e-2) -> 
         small = jnp.where(better, jnp.where(new_value - value < settled, small + 1, 0), small)
         # where even the shortest steps only lose, rounding hides what is left to gain
         small = jnp.where(damping > 1e4, 2, small)
-        new_F = jax.lax.cond(better, lambda: fisher(evidence, trial)[0], lambda: F)
+        F = jax.lax.cond(better, lambda: fisher(evidence, trial)[0], lambda: F)
         damping = jnp.where(better, jnp.maximum(damping / 5, 1e-4), damping * 6)
         pick = lambda new, old: jnp.where(better, new, old)  # noqa: E731
-        return (pick(trial, eta), pick(new_value, value), pick(new_grad, grad), new_F, damping, i + 1, small)
+        return (pick(trial, eta), pick(new_value, value), pick(new_grad, grad), F, damping, i + 1, small)
 
-    value, grad = value_and_grad(eta)
-    start = (eta, value, grad, fisher(evidence, eta)[0], jnp.asarray(1e-2, eta.dtype), 0, 0)
-    return jax.lax.while_loop(unfinished, step, start)[0]
+    # the first step goes nowhere and is better than nothing: a program with every derivative once, not twice
+    nothing = (jnp.asarray(-jnp.inf, eta.dtype), jnp.zeros_like(eta), jnp.eye(eta.size, dtype=eta.dtype))
+    start = (eta, *nothing, jnp.asarray(0.05, eta.dtype), 0, 0)
+    eta, value, _, F, *_ = jax.lax.while_loop(unfinished, step, start)
+    lam, v = jnp.linalg.eigh(F)
+    covariance = (v / jnp.maximum(lam, 1.0)) @ v.T  # the prior alone gives curvature 1
+    return Mode(eta, jnp.linalg.cholesky(covariance), value)
 
 
 class Informed(NamedTuple):

@@ -23,7 +23,7 @@ from ..observation import Observation
 from ..prior import GaussianPrior
 from ..progress import Progress
 from .beginnings import Start
-from .evidence import Evidence, Mode, climb, curved, informed, laplace, log_posterior, scatter
+from .evidence import Evidence, Mode, climb, curved, informed, log_posterior, scatter
 from .foreign import ROUNDS, noted, without_foreign
 from .given import complete, coordinates, read_sets
 from .labels import other_shapes, relabelled_modes
@@ -83,14 +83,16 @@ def anneal(evidence: Evidence, eta: Array, steps: int, noise: float, rate: float
 
 @eqx.filter_jit
 def _polish(evidence: Evidence, eta: Array, steps: int) -> Mode:
-    return laplace(evidence, climb(evidence, eta, steps))
+    return spread(lambda evidence, eta: climb(evidence, eta, steps), evidence, eta)
 
 
 def polish(evidence: Evidence, eta: Array, steps: int) -> Mode:
     """Levenberg-Marquardt and a Laplace approximation for each start (K, d), stacked."""
-    # one after the other, so that one program serves any number of starts
-    modes = [_polish(evidence, e, steps) for e in eta]
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *modes)
+    # one a device at a time, the last ones repeated to fill them, so that one program serves any number of starts
+    k = jax.local_device_count()
+    full = jnp.pad(eta, ((0, -len(eta) % k), (0, 0)), "edge")
+    modes = [jax.tree.map(np.asarray, _polish(evidence, full[i : i + k], steps)) for i in range(0, len(eta), k)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(eta)], *modes)
 
 
 def distinct(eta: np.ndarray, values: np.ndarray, factors: np.ndarray | None, keep: int, within: float) -> np.ndarray:

@@ -24,7 +24,7 @@ from ..guidance import LocalGaussian, Measurement, local_gaussian, moment_matchi
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
 from ..sampler.flight import White, flights
-from .evidence import Evidence, climb, laplace
+from .evidence import Evidence, climb
 from .parallel import spread, taken
 from .problem import Problem
 from .shift import shifted
@@ -88,7 +88,7 @@ class Renoise(eqx.Module):
         model = Evidence(self.problem, local.directions * local.sd(local.sigma), local.mean)
 
         def mode() -> tuple[Array, Array]:
-            found = laplace(model, climb(model, eta, self.stage.climb))
+            found = climb(model, eta, self.stage.climb)
             return jnp.where(how.settle, found.eta, eta), found.factor
 
         eta, factor = jax.lax.cond(how.adapt, mode, lambda: (eta, factor))

@@ -76,23 +76,22 @@ def fly(key: Array, w: Array, forces: Callable[[Array], Forces], angle: Array, s
     by its gradient alone changes by the work of that along the way, the trapezium rule, which is exact for a Gaussian.
     """
     momentum_key, accept_key = jax.random.split(key)
-    kick, c, s = jnp.tan(angle / 2), jnp.cos(angle), jnp.sin(angle)
 
-    def kicked(v: Array, w: Array, now: Forces) -> Array:
-        return v + kick * (now.gradient + now.score + w)
-
-    def step(flight, _):
+    def step(flight, angle):
         w, v, now, work = flight
-        v = kicked(v, w, now)
+        kick, c, s = jnp.tan(angle / 2), jnp.cos(angle), jnp.sin(angle)
+        v = v + kick * (now.gradient + now.score + w)
         new, v = c * w + s * v, c * v - s * w
         then = forces(new)
+        v = v + kick * (then.gradient + then.score + new)
         work += jnp.sum((now.score + then.score) * (new - w)) / 2
-        return _Flight(new, kicked(v, new, then), then, work), None
+        return _Flight(new, v, then, work), then.f
 
-    v = jax.random.normal(momentum_key, w.shape, w.dtype)
-    begin = _Flight(w, v, forces(w), jnp.zeros((), w.dtype))
-    end, _ = jax.lax.scan(step, begin, None, length=steps)
-    log_ratio = end.forces.f - begin.forces.f + end.work + (jnp.sum(begin.v**2) - jnp.sum(end.v**2)) / 2
+    v, zero = jax.random.normal(momentum_key, w.shape, w.dtype), jnp.zeros((), w.dtype)
+    begin = _Flight(w, v, Forces(zero, jnp.zeros_like(w), jnp.zeros_like(w)), zero)
+    # the first step turns by nothing: the forces at w, by a program with forces in one place only
+    end, f = jax.lax.scan(step, begin, jnp.full(steps + 1, angle, w.dtype).at[0].set(0.0))
+    log_ratio = f[-1] - f[0] + end.work + (jnp.sum(v**2) - jnp.sum(end.v**2)) / 2
     return metropolis(accept_key, end.w, w, log_ratio)
 
 
