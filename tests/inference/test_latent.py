@@ -49,7 +49,6 @@ def test_slopes_are_the_gradients_of_what_a_flight_is_accepted_on(begun):
     sampler, eta, x_t, _ = begun
     ours = eqx.filter_jit(sampler.slopes)(eta, x_t)
     by_eta, by_x = jax.jit(jax.grad(lambda *at: log_density(sampler, *at), (0, 1)))(eta, x_t)
-    assert float(ours.f) == pytest.approx(float(log_density(sampler, eta, x_t)), rel=1e-5)
     np.testing.assert_allclose(ours.score, (sampler.prior(x_t, STAGE.sigma) - x_t) / STAGE.sigma**2, rtol=1e-4)
     np.testing.assert_allclose(ours.by_eta, by_eta, atol=2e-3 * float(jnp.abs(by_eta).max()))
     np.testing.assert_allclose(ours.by_x, by_x, atol=2e-3 * float(jnp.abs(by_x).max()))

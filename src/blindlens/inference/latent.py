@@ -26,7 +26,7 @@ from .evidence import Evidence
 from .parallel import spread, taken
 from .problem import Problem, condition
 from .shift import shifted
-from .slopes import Slopes, posterior_slopes
+from .slopes import Slopes
 
 
 class Point(NamedTuple):
@@ -75,9 +75,17 @@ class Latent(eqx.Module):
 
     def slopes(self, eta: Array, x_t: Array) -> Slopes:
         """Of log p(l, x_t | y)."""
+        problem = self.problem
         x, pull, D = jax.vjp(self.source, x_t, has_aux=True)
-        f, by_eta, by_x = posterior_slopes(self.problem, self.nothing, eta, x)
-        return Slopes(f, by_eta, pull(by_x)[0], (D - x_t) / self.stage.sigma**2)
+
+        def log_posterior(eta: Array) -> tuple[Array, Array]:
+            value, c, _ = condition(*problem.system(eta, self.nothing, x))
+            return value - problem.log_det(problem.params(eta)) - jnp.sum(eta**2) / 2, c[1:]
+
+        by_eta, a = jax.grad(log_posterior, has_aux=True)(eta)
+        # V^-1 (y~ - A~ x) is what the posterior mean of the light leaves
+        by_x = problem.linear(problem.params(eta)).T.mv(problem.residual(eta, x, a))
+        return Slopes(by_eta, pull(by_x)[0], (D - x_t) / self.stage.sigma**2)
 
     def metric(self, eta: Array, x_t: Array) -> Array:
         """The precision of (eta, x_t/sigma) about a point, along eta and Q, (d + k, d + k): that of the image, lens
@@ -120,9 +128,14 @@ class Latent(eqx.Module):
         eta, x_t, moved = shifted(shift_keys, *point, sigma, self.problem, self.prior, self.log_likelihood)
         P = jax.lax.cond(adapt, lambda: self.metric(eta, x_t), lambda: jnp.zeros_like(L))
         white = White(L, self.probes, sigma)
+
+        def f(w: Array) -> Array:
+            eta, x_t = white.at(w)
+            return self.log_likelihood(eta, x_t) - jnp.sum(eta**2) / 2
+
         forces = lambda w: self.slopes(*white.at(w)).forces(white)  # noqa: E731
         fly_keys = jax.random.split(fly_key, stage.moves)
-        w, acceptance = flights(fly_keys, white.of(eta, x_t), forces, angle, stage.leaps)
+        w, acceptance = flights(fly_keys, white.of(eta, x_t), f, forces, angle, stage.leaps)
         eta, x_t = white.at(w)
         x, _ = self.source(x_t)
         a = jnp.zeros(0, x_t.dtype)

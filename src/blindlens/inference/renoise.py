@@ -23,29 +23,30 @@ from ..config import RenoiseConfig
 from ..guidance import LocalGaussian, Measurement, local_gaussian, moment_matching
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
-from ..sampler.flight import White, flights
+from ..sampler.flight import Forces, White, flights
 from .evidence import Evidence, climb
 from .parallel import spread, taken
-from .problem import Problem
+from .problem import Problem, condition
 from .shift import shifted
 from .slopes import Slopes, posterior_slopes
 
 
 class Chain(NamedTuple):
-    """eta (d,), source x (n, n), light amplitudes a (k,); lower factors of the lens's covariance given x_t at each
-    level, (levels, d, d).
+    """eta (d,), source x (n, n), light amplitudes a (k,). At each level: lower factors of the lens's covariance given
+    x_t, (levels, d, d); what `climb` tells of the determinant, (levels, d).
     """
 
     eta: Array
     x: Array
     a: Array
     factors: Array
+    occam: Array
 
 
 class Sweep(NamedTuple):
     """How a sweep goes. sigmas: the levels, falling, and the noise at which the diffusion ends, (levels + 1,); angles:
     of a flight's steps at each level, (levels,). settle: the lens begins each level at its mode; adapt: `factors`
-    become those of the local modes (warm-up).
+    and `occam` become those of the local modes (warm-up).
     """
 
     sigmas: Array
@@ -75,36 +76,52 @@ class Renoise(eqx.Module):
     probes: Array
     stage: RenoiseConfig = eqx.field(static=True)
 
-    def slopes(self, local: LocalGaussian, eta: Array, x_t: Array) -> Slopes:
+    def slopes(self, local: LocalGaussian, L: Array, occam: Array, eta: Array, x_t: Array) -> Slopes:
         """Of log p(x_t) + log p(y | l, x_t) + log p(l), with the covariance of `local` and the mean at x_t."""
         D, pull = jax.vjp(lambda x_t: self.prior(x_t, local.sigma), x_t)
-        f, by_eta, by_D = posterior_slopes(self.problem, local.directions * local.sd(local.sigma), eta, D)
-        return Slopes(f, by_eta, pull(by_D)[0], (D - x_t) / local.sigma**2)
+        basis = local.directions * local.sd(local.sigma)
+        by_eta, by_D = posterior_slopes(self.problem, basis, L, occam, eta, D)
+        return Slopes(by_eta, pull(by_D)[0], (D - x_t) / local.sigma**2)
 
     def fly(
-        self, key: Array, eta: Array, x_t: Array, local: LocalGaussian, factor: Array, angle: Array, how: Sweep
-    ) -> tuple[Array, Array, Array, Array, Array]:
-        """l, x_t | y, then a: eta, x_t, a, the factor to go on with, mean acceptance."""
+        self,
+        key: Array,
+        eta: Array,
+        x_t: Array,
+        local: LocalGaussian,
+        held: tuple[Array, Array],
+        angle: Array,
+        how: Sweep,
+    ) -> tuple[Array, Array, Array, tuple[Array, Array], Array]:
+        """l, x_t | y, then a: eta, x_t, a, what to hold from then on, mean acceptance. held: factor and occam."""
         model = Evidence(self.problem, local.directions * local.sd(local.sigma), local.mean)
 
-        def mode() -> tuple[Array, Array]:
-            found = climb(model, eta, self.stage.climb)
-            return jnp.where(how.settle, found.eta, eta), found.factor
+        def mode() -> tuple[Array, tuple[Array, Array]]:
+            found, occam = climb(model, eta, self.stage.climb)
+            return jnp.where(how.settle, found.eta, eta), (found.factor, occam)
 
-        eta, factor = jax.lax.cond(how.adapt, mode, lambda: (eta, factor))
+        eta, held = jax.lax.cond(how.adapt, mode, lambda: (eta, held))
+        factor, occam = held
 
         precision = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(len(eta), dtype=eta.dtype))
         white = White(jnp.linalg.cholesky(precision), jnp.zeros((x_t.size, 0), x_t.dtype), local.sigma)
+        L = condition(*self.problem.system(eta, model.basis, model.x0))[2]
+
+        def f(w: Array) -> Array:
+            eta, x_t = white.at(w)
+            return Evidence(self.problem, model.basis, self.prior(x_t, local.sigma)).log_posterior(eta)
+
+        def forces(w: Array) -> Forces:
+            return self.slopes(local, L, occam, *white.at(w)).forces(white)
 
         light_key, *keys = jax.random.split(key, self.stage.moves + 1)
-        forces = lambda w: self.slopes(local, *white.at(w)).forces(white)  # noqa: E731
-        w, acceptance = flights(jnp.stack(keys), white.of(eta, x_t), forces, angle, self.stage.leaps)
+        w, acceptance = flights(jnp.stack(keys), white.of(eta, x_t), f, forces, angle, self.stage.leaps)
         eta, x_t = white.at(w)
         a = jnp.zeros(0, x_t.dtype)
         if self.problem.light is not None:
             D = self.prior(x_t, local.sigma)
             _, a = Evidence(self.problem, model.basis, D).source(light_key, eta)
-        return eta, x_t, a, factor, acceptance
+        return eta, x_t, a, held, acceptance
 
     def sweep(self, key: Array, chain: Chain, how: Sweep) -> tuple[Chain, SweepInfo]:
         """From x to x."""
@@ -114,7 +131,7 @@ class Renoise(eqx.Module):
 
         def level(carry, inputs):
             eta, x_t, a, _ = carry
-            key, now, then, factor, angle = inputs
+            key, now, then, held, angle = inputs
             shift_key, fly_key = jax.random.split(key)
 
             # p(y | l, x_t) is taken not to change, as if p(x | x_t) moved with x_t
@@ -123,16 +140,16 @@ class Renoise(eqx.Module):
             eta, x_t, moved = shifted(shift_keys, eta, x_t, now, self.problem, self.prior, same)
             seen = self.measurement(eta, a)
             local = local_gaussian(self.prior, x_t, now, self.probes, seen, self.stage.krylov)
-            eta, x_t, a, factor, acceptance = self.fly(fly_key, eta, x_t, local, factor, angle, how)
+            eta, x_t, a, held, acceptance = self.fly(fly_key, eta, x_t, local, held, angle, how)
             guided = moment_matching(self.prior, local, self.measurement(eta, a))
             explained = self.problem.chi2(eta, guided(x_t, now), a)
             x_t, _ = probability_flow(guided, x_t, now, then, self.stage.steps)
             stats = (acceptance, moved, explained)
-            return (eta, x_t, a, guided(x_t, then)), (factor, stats)
+            return (eta, x_t, a, guided(x_t, then)), (held, stats)
 
-        inputs = (jnp.stack(keys), sigmas[:-1], sigmas[1:], chain.factors, how.angles)
-        (eta, _, a, x), (factors, stats) = jax.lax.scan(level, (chain.eta, x_t, chain.a, chain.x), inputs)
-        return Chain(eta, x, a, factors), SweepInfo(self.problem.chi2(eta, x, a), *stats)
+        inputs = (jnp.stack(keys), sigmas[:-1], sigmas[1:], (chain.factors, chain.occam), how.angles)
+        (eta, _, a, x), (held, stats) = jax.lax.scan(level, (chain.eta, x_t, chain.a, chain.x), inputs)
+        return Chain(eta, x, a, *held), SweepInfo(self.problem.chi2(eta, x, a), *stats)
 
     def measurement(self, eta: Array, a: Array) -> Measurement:
         """y~ = A~_l x + noise, for one lens and its light."""

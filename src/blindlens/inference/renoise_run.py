@@ -73,7 +73,8 @@ def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem, le
         fov = jnp.clip(start.fov, block.low, block.high)  # it was rounded
         eta = jnp.concatenate([eta, jnp.broadcast_to(block.to_normal(fov), (len(keys), 1)).astype(eta.dtype)], 1)
     d = eta.shape[1]
-    return Chain(eta, x, a, jnp.broadcast_to(jnp.eye(d, dtype=eta.dtype), (len(keys), levels, d, d)))
+    factors = jnp.broadcast_to(jnp.eye(d, dtype=eta.dtype), (len(keys), levels, d, d))
+    return Chain(eta, x, a, factors, jnp.zeros_like(factors[..., 0]))
 
 
 class Group(NamedTuple):

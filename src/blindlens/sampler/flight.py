@@ -12,11 +12,10 @@ from .kernels import Info, metropolis
 
 
 class Forces(NamedTuple):
-    """At w (m,), of log p(w) = f(w) + a part that only its gradient is known of: f; its gradient; the other part's
-    gradient, (m,) each.
+    """At w (m,), of log p(w) = f(w) + a part that only its gradient is known of: the gradient of f, or what comes near
+    it; the other part's gradient, (m,) each.
     """
 
-    f: Array
     gradient: Array
     score: Array
 
@@ -65,8 +64,15 @@ class _Flight(NamedTuple):
     work: Array
 
 
-def fly(key: Array, w: Array, forces: Callable[[Array], Forces], angle: Array, steps: int) -> tuple[Array, Info]:
-    """w (m,) after one Hamiltonian Monte Carlo move of `steps` steps; steps + 1 forces.
+def fly(
+    key: Array,
+    w: Array,
+    f: Callable[[Array], Array],
+    forces: Callable[[Array], Forces],
+    angle: Array,
+    steps: int,
+) -> tuple[Array, Info]:
+    """w (m,) after one Hamiltonian Monte Carlo move of `steps` steps; steps + 1 forces, f at both ends.
 
         v += tan(angle/2) (gradient + score + w);   (w, v) turn by `angle`;   the kick again.
 
@@ -74,6 +80,7 @@ def fly(key: Array, w: Array, forces: Callable[[Array], Forces], angle: Array, s
     energy exact for a normal density of variance 1: the noise in an image, of thousands of dimensions, costs no
     acceptance wherever its mean lies, and only what departs from it bounds the angle. The part of log p that is known
     by its gradient alone changes by the work of that along the way, the trapezium rule, which is exact for a Gaussian.
+    A force that is not the gradient of f costs acceptance and nothing else, as long as it depends on w alone.
     """
     momentum_key, accept_key = jax.random.split(key)
 
@@ -85,23 +92,31 @@ def fly(key: Array, w: Array, forces: Callable[[Array], Forces], angle: Array, s
         then = forces(new)
         v = v + kick * (then.gradient + then.score + new)
         work += jnp.sum((now.score + then.score) * (new - w)) / 2
-        return _Flight(new, v, then, work), then.f
+        return _Flight(new, v, then, work), None
 
-    v, zero = jax.random.normal(momentum_key, w.shape, w.dtype), jnp.zeros((), w.dtype)
-    begin = _Flight(w, v, Forces(zero, jnp.zeros_like(w), jnp.zeros_like(w)), zero)
+    v = jax.random.normal(momentum_key, w.shape, w.dtype)
+    begin = _Flight(w, v, Forces(jnp.zeros_like(w), jnp.zeros_like(w)), jnp.zeros((), w.dtype))
     # the first step turns by nothing: the forces at w, by a program with forces in one place only
-    end, f = jax.lax.scan(step, begin, jnp.full(steps + 1, angle, w.dtype).at[0].set(0.0))
-    log_ratio = f[-1] - f[0] + end.work + (jnp.sum(v**2) - jnp.sum(end.v**2)) / 2
+    end, _ = jax.lax.scan(step, begin, jnp.full(steps + 1, angle, w.dtype).at[0].set(0.0))
+    before, after = jax.lax.map(f, jnp.stack([w, end.w]))
+    log_ratio = after - before + end.work + (jnp.sum(v**2) - jnp.sum(end.v**2)) / 2
     return metropolis(accept_key, end.w, w, log_ratio)
 
 
-def flights(keys: Array, w: Array, forces: Callable[[Array], Forces], angle: Array, steps: int) -> tuple[Array, Array]:
+def flights(
+    keys: Array,
+    w: Array,
+    f: Callable[[Array], Array],
+    forces: Callable[[Array], Forces],
+    angle: Array,
+    steps: int,
+) -> tuple[Array, Array]:
     """w (m,) after as many flights as there are keys, and their mean acceptance."""
 
     def one(w, key):
         length_key, key = jax.random.split(key)
         # no two trajectories of one length, or some direction comes back to where it was
-        w, info = fly(key, w, forces, angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1), steps)
+        w, info = fly(key, w, f, forces, angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1), steps)
         return w, info.acceptance
 
     w, acceptance = jax.lax.scan(one, w, keys)
