@@ -15,7 +15,7 @@ from jax import Array
 from ..sampler.flight import Forces, White
 from .problem import Problem
 
-STEPS, TOLERANCE = 16, 1e-5
+STEPS, TOLERANCE = 32, 1e-5
 """Of the conjugate gradients, at the most: so precise that the lens nearby does not matter."""
 
 
