@@ -77,7 +77,7 @@ def test_four_flights_of_five_are_to_end_well():
     assert (least, most) == (0.02, 0.7)
 
 
-@pytest.mark.parametrize(("light", "noise_scale"), [("none", 1.0), ("mge", "infer")])
+@pytest.mark.parametrize(("light", "noise_scale"), [("none", "infer"), ("mge", 1.0)])
 def test_slopes_are_the_gradients_of_what_a_flight_is_accepted_on(light, noise_scale):
     """d f/d eta and d f/d x_t, C held, against derivatives of the evidence through the denoiser; the precision that
     helps the conjugate gradients is another lens's.
@@ -112,8 +112,8 @@ def test_slopes_are_the_gradients_of_what_a_flight_is_accepted_on(light, noise_s
     # the determinant's part alone
     logdet = lambda eta: -jnp.linalg.slogdet(precision(*problem.system(eta, model(x_t).basis, x)))[1] / 2  # noqa: E731
     np.testing.assert_allclose(occam, jax.grad(logdet)(eta), atol=2e-3 * float(jnp.abs(by_eta).max()))
-    # controls: without it, and as if the data saw x_t itself
-    assert float(jnp.abs(by_eta - ours.by_eta + occam).max()) > 0.01 * float(jnp.abs(by_eta).max())
+    assert float(jnp.abs(occam).max()) > 0.01 * float(jnp.abs(by_eta).max())
+    # control: as if the data saw x_t itself
     back = jax.grad(lambda D: Evidence(problem, model(x_t).basis, D).log_posterior(eta))
     assert float(jnp.abs(back(prior(x_t, sigma)) - by_x).max()) > 0.1 * float(jnp.abs(by_x).max())
 

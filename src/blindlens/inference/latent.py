@@ -26,7 +26,7 @@ from .evidence import Evidence
 from .parallel import spread, taken
 from .problem import Problem, condition
 from .shift import shifted
-from .slopes import Slopes
+from .slopes import Slopes, posterior_slopes
 
 
 class Point(NamedTuple):
@@ -75,16 +75,8 @@ class Latent(eqx.Module):
 
     def slopes(self, eta: Array, x_t: Array) -> Slopes:
         """Of log p(l, x_t | y)."""
-        problem = self.problem
         x, pull, D = jax.vjp(self.source, x_t, has_aux=True)
-
-        def log_posterior(eta: Array) -> tuple[Array, Array]:
-            value, c, _ = condition(*problem.system(eta, self.nothing, x))
-            return value - problem.log_det(problem.params(eta)) - jnp.sum(eta**2) / 2, c[1:]
-
-        by_eta, a = jax.grad(log_posterior, has_aux=True)(eta)
-        # V^-1 (y~ - A~ x) is what the posterior mean of the light leaves
-        by_x = problem.linear(problem.params(eta)).T.mv(problem.residual(eta, x, a))
+        by_eta, by_x = posterior_slopes(self.problem, self.nothing, eta, x)
         return Slopes(by_eta, pull(by_x)[0], (D - x_t) / self.stage.sigma**2)
 
     def metric(self, eta: Array, x_t: Array) -> Array:

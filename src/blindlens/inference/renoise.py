@@ -28,7 +28,7 @@ from .evidence import Evidence, climb
 from .parallel import spread, taken
 from .problem import Problem, condition
 from .shift import shifted
-from .slopes import Slopes, posterior_slopes
+from .slopes import Slopes, posterior_slopes, quick_slopes
 
 
 class Chain(NamedTuple):
@@ -80,7 +80,10 @@ class Renoise(eqx.Module):
         """Of log p(x_t) + log p(y | l, x_t) + log p(l), with the covariance of `local` and the mean at x_t."""
         D, pull = jax.vjp(lambda x_t: self.prior(x_t, local.sigma), x_t)
         basis = local.directions * local.sd(local.sigma)
-        by_eta, by_D = posterior_slopes(self.problem, basis, L, occam, eta, D)
+        if self.problem.light is None:
+            by_eta, by_D = quick_slopes(self.problem, basis, L, occam, eta, D)
+        else:
+            by_eta, by_D = posterior_slopes(self.problem, basis, eta, D)
         return Slopes(by_eta, pull(by_D)[0], (D - x_t) / local.sigma**2)
 
     def fly(

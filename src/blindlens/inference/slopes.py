@@ -1,9 +1,10 @@
-"""What moves a lens, and a noisy image with it, along their log density: gradients at the price of a few images.
+"""What moves a lens, and a noisy image with it, along their log density.
 
-log p(y | l), with x = x0 + basis c and lens light integrated out, is the fit of the best source less log det P / 2,
-P = H^T H + I the precision of c and the light's amplitudes. The best source solves P c = H^T b, and conjugate gradients
-with P of a lens nearby get there in a few steps of one image each, where H itself has hundreds. The determinant's part
-of the gradient is small, and hardly changes over a posterior: it is taken from elsewhere (`climb`).
+log p(y | l), with x = x0 + basis c integrated out, is the fit of the best source less log det P / 2, P = H^T H + I the
+precision of c. The best source solves P c = H^T b, and conjugate gradients with P of a lens nearby get there in a few
+steps of one image each, where H itself has hundreds: gradients at the price of a few images (`quick_slopes`). The
+determinant's part is small, and hardly changes over a posterior: it is taken from elsewhere (`climb`). With lens light,
+whose Gaussians are bright and alike, that is not so, and flights by such forces are not accepted.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ..sampler.flight import Forces, White
-from .problem import Problem
+from .problem import Problem, condition
 
 STEPS, TOLERANCE = 32, 1e-5
 """Of the conjugate gradients, at the most: so precise that the lens nearby does not matter."""
@@ -34,33 +35,43 @@ class Slopes(NamedTuple):
         return Forces(white.slope(self.by_eta, self.by_x), white.slope(zero, self.score))
 
 
-def posterior_slopes(
-    problem: Problem, basis: Array, L: Array, occam: Array, eta: Array, x0: Array
-) -> tuple[Array, Array]:
-    """Gradients of log p(y | l) + log p(l) in eta (d,) and x0 (n, n) for x = x0 + basis c, c ~ N(0, I).
-
-    basis: (n*n, r), r >= 1. L: lower Cholesky factor of P at a lens nearby, (r + k, r + k). occam: gradient of
-    -log det P / 2 in eta, (d,).
+def posterior_slopes(problem: Problem, basis: Array, eta: Array, x0: Array) -> tuple[Array, Array]:
+    """Gradients of log p(y | l) + log p(l) in eta (d,) and x0 (n, n) for x = x0 + basis c, c ~ N(0, I), with lens light
+    integrated out. basis: (n*n, r), r >= 1.
     """
-    p, r = problem.params(eta), basis.shape[1]
-    A, light = problem.linear(p).mv, problem.whitening(p) * problem.light_images(p)
 
-    def H(c: Array) -> Array:
-        return A((basis @ c[:r]).reshape(x0.shape)) + jnp.tensordot(c[r:], light, 1)
+    def log_posterior(eta: Array) -> tuple[Array, Array]:
+        p = problem.params(eta)
+        value, c, _ = condition(*problem.system_at(p, basis, x0))
+        return value - problem.log_det(p) - jnp.sum(eta**2) / 2, c
 
+    by_eta, c = jax.grad(log_posterior, has_aux=True)(eta)
+    r = basis.shape[1]
+    x, a = x0 + (basis @ c[:r]).reshape(x0.shape), c[r:]
+    # V^-1 (y~ - A~ x0) is what the posterior mean of x leaves
+    return by_eta, problem.linear(problem.params(eta)).T.mv(problem.residual(eta, x, a))
+
+
+def quick_slopes(problem: Problem, basis: Array, L: Array, occam: Array, eta: Array, x0: Array) -> tuple[Array, Array]:
+    """`posterior_slopes` without lens light, but for what the determinant's gradient differs from occam.
+
+    L: lower Cholesky factor of P at a lens nearby, (r, r). occam: gradient of -log det P / 2 in eta, (d,).
+    """
+    no_light = jnp.zeros(0, x0.dtype)
+    A = problem.linear(problem.params(eta)).mv
+    H = lambda c: A((basis @ c).reshape(x0.shape))  # noqa: E731
     transpose = jax.linear_transpose(H, jax.ShapeDtypeStruct(L.shape[:1], x0.dtype))
-    b = problem.residual(eta, x0, jnp.zeros(len(L) - r, x0.dtype))
     c, _ = jax.scipy.sparse.linalg.cg(
         lambda c: c + transpose(H(c))[0],
-        transpose(b)[0],
+        transpose(problem.residual(eta, x0, no_light))[0],
         tol=TOLERANCE,
         maxiter=STEPS,
         M=lambda c: jax.scipy.linalg.cho_solve((L, True), c),
     )
 
     def fit(eta: Array, x: Array) -> Array:
-        chi2 = jnp.sum(problem.residual(eta, x, c[r:]) ** 2)
+        chi2 = jnp.sum(problem.residual(eta, x, no_light) ** 2)
         return -chi2 / 2 - problem.log_det(problem.params(eta)) - jnp.sum(eta**2) / 2
 
-    by_eta, by_x = jax.grad(fit, (0, 1))(eta, x0 + (basis @ c[:r]).reshape(x0.shape))
+    by_eta, by_x = jax.grad(fit, (0, 1))(eta, x0 + (basis @ c).reshape(x0.shape))
     return by_eta + occam, by_x
