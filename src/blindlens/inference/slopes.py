@@ -3,8 +3,8 @@
 log p(y | l), with x = x0 + basis c integrated out, is the fit of the best source less log det P / 2, P = H^T H + I the
 precision of c. The best source solves P c = H^T b, and conjugate gradients with P of a lens nearby get there in a few
 steps of one image each, where H itself has hundreds: gradients at the price of a few images (`quick_slopes`). The
-determinant's part is small, and hardly changes over a posterior: it is taken from elsewhere (`climb`). With lens light,
-whose Gaussians are bright and alike, that is not so, and flights by such forces are not accepted.
+determinant's part is small, and changes little where a flight goes: it is taken from elsewhere (`climb`). With lens
+light flights by such forces were hardly accepted, for a reason that is not known, and all of the gradient is computed.
 """
 
 from typing import NamedTuple
