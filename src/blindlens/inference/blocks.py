@@ -67,13 +67,19 @@ def run_blocks(
 
 
 def resumed(store: Store, state: State) -> tuple[State, list[Trace], float]:
-    """State, blocks and seconds of an unfinished run of the same fingerprint, or the given state and no blocks."""
+    """State, blocks and seconds of an unfinished run of the same fingerprint, or the given state and no blocks.
+
+    BlindlensError where the run is not whole, or another program's that had other chains.
+    """
     kept = store.read("chains")
     if kept is None:
         return state, [], 0.0
     arrays, header = kept
     treedef = jax.tree.structure(state)
-    state = jax.tree.unflatten(treedef, [arrays[f"leaf{i}"] for i in range(treedef.num_leaves)])
+    found = [arrays[f"leaf{i}"] for i in range(len(arrays))]
+    if [leaf.shape for leaf in found] != [np.shape(leaf) for leaf in jax.tree.leaves(state)]:
+        raise BlindlensError(f"the unfinished run in {store.folder} is of another blindlens; remove that folder")
+    state = jax.tree.unflatten(treedef, found)
     traces = []
     for b in range(header["blocks"]):
         part = store.read(f"block{b}")
