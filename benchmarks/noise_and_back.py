@@ -34,7 +34,7 @@ def structure(prior: Denoiser, x: Array, sigma: Array, key: Array) -> Array:
 def around(prior: Denoiser, x: Array, noise: Array, steps: int, key: Array) -> Array:
     """Noise added and taken away."""
     x_t = x + noise * jax.random.normal(key, x.shape)
-    return prior(probability_flow(prior, x_t, noise, END, steps)[0], END)
+    return probability_flow(prior, x_t, noise, END, steps)[2]
 
 
 def main() -> None:

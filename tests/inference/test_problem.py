@@ -175,20 +175,24 @@ def test_a_translation_by_whole_source_pixels_moves_the_source_position_alone(sy
 
 
 @pytest.mark.parametrize(
-    "given, pixel, source_pixel, wanted",
+    "given, pixel, source_pixel, signal_to_noise, wanted",
     [
-        ("auto", 12 / 64, 6.24 / 64, (2, 8)),  # arXiv:2511.04792
-        ("auto", 0.05, 0.079, (1, 3)),
-        ("auto", 0.1, 0.05, (2, 8)),
-        ("auto", 0.1, 0.0499, (3, 8)),
-        ("auto", 1.0, 0.05, (4, 8)),
-        ("auto", 0.01, 0.05, (1, 1)),
-        ("auto", 0.05, None, (2, None)),
-        (3, 0.05, 0.079, (3, None)),
+        ("auto", 12 / 64, 6.24 / 64, 30, (2, 8)),  # arXiv:2511.04792
+        ("auto", 12 / 64, 6.24 / 64, 140, (3, 8)),
+        ("auto", 12 / 64, 6.24 / 64, 700, (7, 8)),
+        ("auto", 0.05, 0.079, 30, (1, 3)),
+        ("auto", 0.1, 0.05, 30, (2, 8)),
+        ("auto", 0.1, 0.0499, 30, (3, 8)),
+        ("auto", 0.1, 0.0499, 10, (2, 8)),
+        ("auto", 1.0, 0.05, 50, (4, 8)),
+        ("auto", 1.0, 0.05, 1e4, (8, 8)),
+        ("auto", 0.01, 0.05, 30, (1, 1)),
+        ("auto", 0.05, None, 30, (2, None)),
+        (3, 0.05, 0.079, 1e4, (3, None)),
     ],
 )
-def test_rays_lie_no_further_apart_than_source_pixels(given, pixel, source_pixel, wanted):
-    assert rays(RunConfig().replace(supersampling=given), pixel, source_pixel) == wanted
+def test_rays_are_as_close_as_source_pixels_and_noise_ask_for(given, pixel, source_pixel, signal_to_noise, wanted):
+    assert rays(RunConfig().replace(supersampling=given), pixel, source_pixel, signal_to_noise) == wanted
 
 
 class Quartic(eqx.Module):

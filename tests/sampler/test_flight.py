@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blindlens.sampler.flight import Forces, White, fly
+from blindlens.sampler.flight import Forces, Place, White, fly
 
 N, D, SIGMA, SKEW = 4, 2, 0.3, 0.3
 rng = np.random.default_rng(0)
@@ -51,12 +51,13 @@ def z_scores(claim=1.0, share=1.0, chains=2000, moves=15):
     """Of the moments of eta and of some pixels after as many moves from exact draws; and the mean acceptance."""
 
     def run(key, eta, x_t):
-        def step(w, key):
-            w, info = fly(key, w, f, lambda w: forces(w, claim, share), jnp.asarray(0.5), 5)
-            return w, info.acceptance
+        def step(place, key):
+            place, info = fly(key, place, f, lambda w: forces(w, claim, share), jnp.asarray(0.5), 5)
+            return place, info.acceptance
 
-        w, acceptance = jax.lax.scan(step, WHITE.of(eta, x_t), jax.random.split(key, moves))
-        return WHITE.at(w), acceptance
+        w = WHITE.of(eta, x_t)
+        place, acceptance = jax.lax.scan(step, Place(w, f(w)), jax.random.split(key, moves))
+        return WHITE.at(place.w), acceptance
 
     (eta, x_t), acceptance = jax.jit(jax.vmap(run))(
         jax.random.split(jax.random.key(2), chains), *exact(jax.random.key(1), chains)
@@ -90,7 +91,8 @@ def test_noise_alone_costs_no_acceptance(centre):
     D_ = centre * jnp.ones(D + 16 * 16)
     still = lambda w: Forces(jnp.zeros_like(w), D_ - w)  # noqa: E731
     w = D_ + jax.random.normal(jax.random.key(0), D_.shape)
-    _, info = fly(jax.random.key(1), w, lambda w: jnp.zeros(()), still, jnp.asarray(1.3), 7)
+    begin = Place(w, jnp.zeros(()))
+    _, info = fly(jax.random.key(1), begin, lambda w: jnp.zeros(()), still, jnp.asarray(1.3), 7)
     assert float(info.acceptance) > 0.9
 
 

@@ -94,6 +94,10 @@ def test_probability_flow_carries_one_noise_level_to_another():
             ends = [jnp.asarray(t, jnp.float64) for t in (x, start, end)]
             return float(np.abs(probability_flow(denoise, *ends, steps)[0] - exact).max())
 
+    x_then, D_start, D_end = probability_flow(denoise, x, start, end, 8)
+    np.testing.assert_allclose(D_start, denoise(x, start), atol=1e-6)
+    np.testing.assert_allclose(D_end, denoise(x_then, end), atol=1e-5)
+
     assert error(64) < 1e-3
     assert 3.3 < error(32) / error(64) < 4.7
 

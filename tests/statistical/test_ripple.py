@@ -16,7 +16,7 @@ ripple.POINTS = 21
 
 pytestmark = pytest.mark.slow
 DEFAULT = RunConfig()
-RAYS, CORE = rays(DEFAULT, 12 / 64, 6.24 / 64)
+RAYS, CORE = rays(DEFAULT, 12 / 64, 6.24 / 64, 40)
 
 
 def worst(index: int, npix: int, per_side: int, interpolation: str, alone: bool, core: int | None = None) -> float:

@@ -77,7 +77,7 @@ def test_the_flow_keeps_what_is_in_a_source():
         return 1 - energy / np.mean((np.asarray(prior.coefficients(x0)) / np.asarray(prior.wide))[:, kinds] ** 2)
 
     x0, ladder = x, jnp.geomspace(start, end, calls // 2 + 1)
-    ours = prior(probability_flow(prior, x_t, start, end, calls)[0], end)
+    ours = probability_flow(prior, x_t, start, end, calls)[2]
     heun = x_t
     for now, then in zip(ladder[:-1], ladder[1:], strict=True):
         heun = flow(jax.random.key(0), prior, heun, now, then)

@@ -99,7 +99,7 @@ class RunConfig(Config):
     bin: int = Field(default=1, ge=1, description="pixels a side averaged into one beforehand")
     supersampling: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto",
-        description="rays per image pixel and side; auto: a source pixel apart, 2 to 4 at most by signal-to-noise",
+        description="rays per image pixel and side; auto: by the size of source pixels and how bright arcs are",
     )
     interpolation: Literal["bilinear", "cubic"] = Field(default="cubic", description="of the source between its pixels")
     surrogate: str = Field(default="galaxy-gaussian", description="Gaussian for the cold start, if the prior is none")

@@ -40,14 +40,14 @@ class InitialiseConfig(Stage):
     tail: float = Field(default=4.0, gt=0, description="information on the source (nats, twice) that may be left out")
     most_rank: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto",
-        description="directions of the source that follow the lens at the most: 384, fewer with more than 2 x 2 rays",
+        description="directions of the source that follow the lens at the most; auto: 384 to 128, fewer with more rays",
     )
     within: float = Field(default=30.0, gt=0, description="modes this many nats below the best are dropped")
     sersic: SersicConfig = SersicConfig()
 
     def directions(self, rays: int) -> int:
-        """`most_rank`; by default as many as cost no more than 192 with 16 rays a pixel. rays: of a pixel."""
-        return min(384, 192 * 16 // rays) if self.most_rank == "auto" else self.most_rank
+        """`most_rank`; by default as many as cost no more than 192 with 16 rays, 128 at least. rays: of a pixel."""
+        return min(384, max(128, 192 * 16 // rays)) if self.most_rank == "auto" else self.most_rank
 
     @property
     def file(self) -> Path | None:

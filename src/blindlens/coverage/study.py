@@ -90,9 +90,13 @@ def several(
             begun[i] = new
         else:
             found[i] = new
-    draws = sampled_together(list(begun.values()), out, progress) if begun else []
-    for (i, run), drawn in zip(begun.items(), draws, strict=True):
-        found[i] = attempt(folders[i], run.store.mark, lambda run=run, drawn=drawn: concluded(run, drawn))
+    # a program has one number of rays, and bright arcs take more
+    kinds = {run.system.problem.operator.rays_a_pixel for run in begun.values()}
+    for kind in sorted(kinds):
+        alike = {i: run for i, run in begun.items() if run.system.problem.operator.rays_a_pixel == kind}
+        draws = sampled_together(list(alike.values()), out, progress)
+        for (i, run), drawn in zip(alike.items(), draws, strict=True):
+            found[i] = attempt(folders[i], run.store.mark, lambda run=run, drawn=drawn: concluded(run, drawn))
     return [found[i] for i in range(len(group))]
 
 

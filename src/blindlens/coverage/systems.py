@@ -12,6 +12,7 @@ from ..config import CoverageConfig, RunConfig
 from ..errors import BlindlensError
 from ..inference.pipeline import surrogate
 from ..inference.problem import rays
+from ..inference.scales import image_scales
 from ..lens.mass import LensModel
 from ..lens.simulate import System, gaussian_psf, simulate, simulation_key
 from ..prior import Denoiser, load_prior
@@ -71,21 +72,27 @@ def system(study: Setting, k: int) -> System:
         source = _drawn(prior, jax.random.fold_in(key, 1))
     else:
         source = study.images.read(np.array([k]))[0]
-    how: dict[str, Any] = {"supersampling": of.rays or 8, "interpolation": "cubic"}
-    if of.rays is None:
-        each, core = rays(run, of.pixel_scale, of.source_fov / prior.n)
-        how = {"supersampling": each, "interpolation": run.interpolation, "core": core}
-    (made,) = simulate(
-        jax.random.fold_in(key, 2),
-        of.brightness * np.asarray(source)[None],
-        study.lens,
-        shape=(of.pixels, of.pixels),
-        pixel_scale=of.pixel_scale,
-        fov=of.source_fov,
-        psf_fwhm=of.psf_fwhm,
-        sigma=of.noise,
-        **how,
-    )
-    psf = gaussian_psf(of.psf_error * of.psf_fwhm, of.pixel_scale)
-    told = replace(made.observation, psf=psf, noise=of.noise_error * made.observation.noise, name=f"system{k:04d}")
-    return made._replace(observation=told)
+
+    def simulated(**how: Any) -> System:
+        (made,) = simulate(
+            jax.random.fold_in(key, 2),
+            of.brightness * np.asarray(source)[None],
+            study.lens,
+            shape=(of.pixels, of.pixels),
+            pixel_scale=of.pixel_scale,
+            fov=of.source_fov,
+            psf_fwhm=of.psf_fwhm,
+            sigma=of.noise,
+            **how,
+        )
+        psf = gaussian_psf(of.psf_error * of.psf_fwhm, of.pixel_scale)
+        told = replace(made.observation, psf=psf, noise=of.noise_error * made.observation.noise, name=f"system{k:04d}")
+        return made._replace(observation=told)
+
+    made = simulated(supersampling=of.rays or 8, interpolation="cubic")
+    if of.rays is not None:
+        return made
+    # the rays of the operator that infers depend on how bright the arcs are
+    bright = image_scales(made.observation, run).signal_to_noise
+    each, core = rays(run, of.pixel_scale, of.source_fov / prior.n, bright)
+    return simulated(supersampling=each, interpolation=run.interpolation, core=core)

@@ -76,7 +76,6 @@ def local_gaussian(
     those of A^T r, A^T A C A^T r, ..., r being what is left of y - A D with the first k alone. They are the ones by
     which conjugate gradients would explain it.
     """
-    D = denoiser(x_t, sigma)
     # the fast products of GPUs, of 10 bits of mantissa: they err less than a trained network's derivative does anyway
     with jax.default_matmul_precision("default"):
         push = jax.linearize(lambda x: denoiser(x, sigma), x_t)[1]
@@ -90,23 +89,23 @@ def local_gaussian(
 
     Y = jax.lax.map(J, probes.T, batch_size=16).T
     k = probes.shape[1]
+    first = moment_matching(denoiser, LocalGaussian(x_t, *positive_part(probes, Y), sigma), measurement)
+    D, _, left = first.fitted(x_t, sigma)
     Q, Y = (jnp.pad(t, ((0, 0), (0, krylov))) for t in (probes, Y))
-    first = LocalGaussian(D, *positive_part(Q[:, :k], Y[:, :k]), sigma)
-    explained = moment_matching(lambda *_: D, first, measurement)(x_t, sigma)
-    v = towards(measurement.y - measurement.A(explained))
 
     def step(carry, i):
-        Q, Y, v = carry
+        Q, Y, left = carry
+        v = towards(left)
         length = jnp.linalg.norm(v)
         for _ in range(2):  # once is not enough in single precision
             v = v - Q @ (Q.T @ v)
         # where nothing is left but rounding, there are no more directions
         q = jnp.where(jnp.linalg.norm(v) > 1e-5 * length, v / jnp.linalg.norm(v), 0.0)
         y = J(q)
-        v = towards(measurement.A((sigma**2 * y).reshape(x_t.shape)))
-        return (Q.at[:, k + i].set(q), Y.at[:, k + i].set(y), v), None
+        left = measurement.A((sigma**2 * y).reshape(x_t.shape))
+        return (Q.at[:, k + i].set(q), Y.at[:, k + i].set(y), left), None
 
-    (Q, Y, _), _ = jax.lax.scan(step, (Q, Y, v), jnp.arange(krylov))
+    (Q, Y, _), _ = jax.lax.scan(step, (Q, Y, left), jnp.arange(krylov))
     return LocalGaussian(D, *positive_part(Q, Y), sigma)
 
 
@@ -126,12 +125,17 @@ class MomentMatching(eqx.Module):
 
     def __call__(self, x_t: Array, sigma: Array | float) -> Array:
         """x_t: (n, n). Returns (n, n)."""
+        D, along, _ = self.fitted(x_t, sigma)
+        return D + (self.local.directions @ along).reshape(D.shape)
+
+    def fitted(self, x_t: Array, sigma: Array | float) -> tuple[Array, Array, Array]:
+        """D, how far the mean lies from it along the local directions, (k,), and what the mean leaves of y."""
         D, sd = self.denoiser(x_t, sigma), self.local.sd(sigma)
         H = self.AE * sd
         precision = H.T @ H + jnp.eye(len(sd), dtype=H.dtype)
         r = self.measurement.y - self.measurement.A(D)
         c = jax.scipy.linalg.solve(precision, H.T @ r.ravel(), assume_a="pos")
-        return D + (self.local.directions @ (sd * c)).reshape(D.shape)
+        return D, sd * c, r - (H @ c).reshape(r.shape)
 
 
 def moment_matching(

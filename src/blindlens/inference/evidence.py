@@ -25,10 +25,15 @@ class Evidence(eqx.Module):
     basis: Array
     x0: Array
 
+    def conditioned(self, eta: Array) -> tuple[Array, Array]:
+        """`log_evidence`, and the lower Cholesky factor of the precision of c | l, y; eta: (d,)."""
+        p = self.problem.params(eta)
+        value, _, L = condition(*self.problem.system_at(p, self.basis, self.x0))
+        return value - self.problem.log_det(p), L
+
     def log_evidence(self, eta: Array) -> Array:
         """log p(y | l) without the constant -N/2 log(2 pi); eta: (d,)."""
-        p = self.problem.params(eta)
-        return condition(*self.problem.system_at(p, self.basis, self.x0))[0] - self.problem.log_det(p)
+        return self.conditioned(eta)[0]
 
     def log_posterior(self, eta: Array) -> Array:
         """log p(y | l) + log N(eta; 0, I), unnormalised."""
@@ -98,7 +103,7 @@ def curved(evidence: Evidence, mode: Mode, reach: float = 1.5, least: float = 0.
     return mode._replace(factor=jnp.asarray(np.linalg.cholesky(covariance), mode.factor.dtype))
 
 
-def climb(evidence: Evidence, eta: Array, steps: int, settled: float = 1e-2) -> tuple[Mode, Array]:
+def climb(evidence: Evidence, eta: Array, steps: int | Array, settled: float = 1e-2) -> tuple[Mode, Array]:
     """A maximum of the log posterior, with the marginal Fisher matrix there as the curvature: Levenberg-Marquardt from
     eta (d,) with that matrix; never lower than where it began. And the gradient there of -log det(H^T H + I)/2, (d,).
 

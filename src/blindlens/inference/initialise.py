@@ -229,11 +229,13 @@ def initialise(
     config: RunConfig,
     progress: Progress,
     scales: ImageScales | None = None,
+    curvature: bool = True,
 ) -> Start:
     """The modes, the source's field of view, and the part of the image that matters.
 
-    `config.initialise.method` says how modes are looked for; all else is common. scales: of the observation. Raises
-    BlindlensError for a file that cannot be used.
+    `config.initialise.method` says how modes are looked for; all else is common. scales: of the observation. curvature:
+    that of the modes is measured, not taken from the Fisher matrix. Raises BlindlensError for a file that cannot be
+    used.
     """
     stage = config.initialise
     k = binning(observation, config)
@@ -300,7 +302,7 @@ def initialise(
         bar.advance()
         full = evidence(part, prior.basis, fov, search=False)
         eta = widened(eta, full.problem.space.size)
-        most = stage.directions(len(full.problem.operator.rays[0].x))
+        most = stage.directions(full.problem.operator.rays_a_pixel[0])
         directions = informed(full, eta, stage.tail, most)
         told = evidence(part, directions.basis, fov, search=False)
         shapes = other_shapes(jax.random.fold_in(key, 1), told.problem, eta[0], SHAPES)
@@ -309,7 +311,8 @@ def initialise(
             few = evidence(part, directions.basis[:, :middle_rank], fov, search=False)
             eta = jnp.concatenate([eta, polished(few, shapes, 2, stage.within).eta])
         modes = polished(told, eta, stage.keep, stage.within)
-        every = [curved(told, jax.tree.map(lambda leaf, i=i: leaf[i], modes)) for i in range(len(modes.eta))]
-        modes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
+        if curvature:
+            every = [curved(told, jax.tree.map(lambda leaf, i=i: leaf[i], modes)) for i in range(len(modes.eta))]
+            modes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
         bar.advance()
     return Start(modes, fov, shape, directions, observation)

@@ -21,7 +21,7 @@ from jax import Array
 from ..config import LatentConfig
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
-from ..sampler.flight import White, flights
+from ..sampler.flight import Place, White, flights
 from .evidence import Evidence
 from .parallel import spread, taken
 from .problem import Problem, condition
@@ -60,8 +60,8 @@ class Latent(eqx.Module):
 
     def source(self, x_t: Array) -> tuple[Array, Array]:
         """x = Phi(x_t), and E[x | x_t], (n, n) each."""
-        x, D = probability_flow(self.prior, x_t, self.stage.sigma, self.stage.end, self.stage.steps)
-        return self.prior(x, self.stage.end), D
+        _, D, x = probability_flow(self.prior, x_t, self.stage.sigma, self.stage.end, self.stage.steps)
+        return x, D
 
     def latent(self, key: Array, x: Array) -> Array:
         """An x_t with Phi(x_t) = x but for noise of `end`: the flow the other way."""
@@ -127,7 +127,8 @@ class Latent(eqx.Module):
 
         forces = lambda w: self.slopes(*white.at(w)).forces(white)  # noqa: E731
         fly_keys = jax.random.split(fly_key, stage.moves)
-        w, acceptance = flights(fly_keys, white.of(eta, x_t), f, forces, angle, stage.leaps)
+        w = white.of(eta, x_t)
+        w, acceptance = flights(fly_keys, Place(w, f(w)), f, forces, angle, stage.leaps)
         eta, x_t = white.at(w)
         x, _ = self.source(x_t)
         a = jnp.zeros(0, x_t.dtype)

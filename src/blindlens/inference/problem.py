@@ -1,5 +1,6 @@
 """The inference problem: whitened data, the lens, and everything that is linear, as functions of normal coordinates."""
 
+import bisect
 import math
 
 import equinox as eqx
@@ -20,6 +21,8 @@ from ..observation import Observation
 from ..prior import Denoiser
 from .scales import ImageScales, image_scales
 
+ENOUGH = (15, 50, 100, 170, 280, 450)
+"""Signal-to-noise of the arcs from which 3, 4, ... 8 rays a pixel and side are enough, however small source pixels."""
 NOISE_SCALE = (0.3, 3.0)
 """Prior range, log-uniform, of the factor on the noise map where it is inferred."""
 
@@ -106,13 +109,13 @@ class Problem(eqx.Module):
 
         The move keeps volume in (xs, ys), whose prior is uniform.
         """
-        pixel = self.params(eta).get("source_fov", self.operator.fov) / self.operator.n
+        p = self.params(eta)
+        pixel = p.get("source_fov", self.operator.fov) / self.operator.n
         inside = jnp.asarray(True)
         for name, steps in (("xs", columns), ("ys", rows)):
             block, start = self.space.block(name)
             assert isinstance(block, Uniform)
-            (value,) = block.from_normal(eta[start : start + 1])
-            moved = value + steps * pixel
+            moved = p[name] + steps * pixel
             inside &= (moved > block.low) & (moved < block.high)
             eta = eta.at[start].set(block.to_normal(jnp.clip(moved, block.low, block.high))[0])
         return eta, inside
@@ -215,20 +218,22 @@ def field_space(scales: ImageScales) -> ParameterSpace:
 
 
 def rays(
-    config: RunConfig, pixel_scale: float, source_pixel: float | None, signal_to_noise: float = math.inf
+    config: RunConfig, pixel_scale: float, source_pixel: float | None, signal_to_noise: float
 ) -> tuple[int, int | None]:
-    """Rays per image pixel and side, everywhere and next to the lens's centre: as configured, or by source pixels.
+    """Rays per image pixel and side, everywhere and next to the lens's centre: as configured, or as many as keep the
+    image's error well below its noise, for arcs of that signal-to-noise.
 
-    By themselves they lie no further apart than source pixels, or as far as the arcs' signal-to-noise allows (2 a pixel
-    below 15, 3 below 50, 4 at most); next to the centre than a quarter of a source pixel (8 at most); docs/ripple.md
-    has the reasons. 2 while the source's pixel, in arcsec, is not known.
+    By themselves they lie no further apart than source pixels, and closer where the arcs are brighter than 64 times the
+    noise, or as far as the PSF allows (ENOUGH), whichever is further; next to the centre four times closer; 8 at the
+    most. docs/ripple.md has the reasons. 2 while the source's pixel, in arcsec, is not known.
     """
     if config.supersampling != "auto":
         return config.supersampling, None
     if source_pixel is None:
         return 2, None
-    wanted = pixel_scale / source_pixel - 1e-6
-    enough = 2 if signal_to_noise < 15 else 3 if signal_to_noise < 50 else 4
+    # the error of the mean over a pixel's rays goes with the square of the distance between them
+    wanted = pixel_scale / source_pixel * max(1.0, math.sqrt(signal_to_noise / 64)) - 1e-6
+    enough = 2 + bisect.bisect_right(ENOUGH, signal_to_noise)
     return min(enough, max(1, math.ceil(wanted))), min(8, max(1, math.ceil(4 * wanted)))
 
 

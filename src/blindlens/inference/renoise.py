@@ -23,10 +23,10 @@ from ..config import RenoiseConfig
 from ..guidance import LocalGaussian, Measurement, local_gaussian, moment_matching
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
-from ..sampler.flight import Forces, White, flights
+from ..sampler.flight import Forces, Place, White, flights
 from .evidence import Evidence, climb
 from .parallel import spread, taken
-from .problem import Problem, condition
+from .problem import Problem
 from .shift import shifted
 from .slopes import Slopes, posterior_slopes, quick_slopes
 
@@ -45,8 +45,8 @@ class Chain(NamedTuple):
 
 class Sweep(NamedTuple):
     """How a sweep goes. sigmas: the levels, falling, and the noise at which the diffusion ends, (levels + 1,); angles:
-    of a flight's steps at each level, (levels,). settle: the lens begins each level at its mode; adapt: `factors`
-    and `occam` become those of the local modes (warm-up).
+    of a flight's steps at each level, (levels,). adapt: `factors` and `occam` become those where the level begins
+    (warm-up); settle: and the lens begins it at its mode.
     """
 
     sigmas: Array
@@ -100,15 +100,16 @@ class Renoise(eqx.Module):
         model = Evidence(self.problem, local.directions * local.sd(local.sigma), local.mean)
 
         def mode() -> tuple[Array, tuple[Array, Array]]:
-            found, occam = climb(model, eta, self.stage.climb)
-            return jnp.where(how.settle, found.eta, eta), (found.factor, occam)
+            found, occam = climb(model, eta, jnp.where(how.settle, self.stage.climb, 0))
+            return found.eta, (found.factor, occam)
 
         eta, held = jax.lax.cond(how.adapt, mode, lambda: (eta, held))
         factor, occam = held
 
         precision = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(len(eta), dtype=eta.dtype))
         white = White(jnp.linalg.cholesky(precision), jnp.zeros((x_t.size, 0), x_t.dtype), local.sigma)
-        L = condition(*self.problem.system(eta, model.basis, model.x0))[2]
+        value, L = model.conditioned(eta)
+        place = Place(white.of(eta, x_t), value - jnp.sum(eta**2) / 2)
 
         def f(w: Array) -> Array:
             eta, x_t = white.at(w)
@@ -118,7 +119,7 @@ class Renoise(eqx.Module):
             return self.slopes(local, L, occam, *white.at(w)).forces(white)
 
         light_key, *keys = jax.random.split(key, self.stage.moves + 1)
-        w, acceptance = flights(jnp.stack(keys), white.of(eta, x_t), f, forces, angle, self.stage.leaps)
+        w, acceptance = flights(jnp.stack(keys), place, f, forces, angle, self.stage.leaps)
         eta, x_t = white.at(w)
         a = jnp.zeros(0, x_t.dtype)
         if self.problem.light is not None:
@@ -145,10 +146,9 @@ class Renoise(eqx.Module):
             local = local_gaussian(self.prior, x_t, now, self.probes, seen, self.stage.krylov)
             eta, x_t, a, held, acceptance = self.fly(fly_key, eta, x_t, local, held, angle, how)
             guided = moment_matching(self.prior, local, self.measurement(eta, a))
-            explained = self.problem.chi2(eta, guided(x_t, now), a)
-            x_t, _ = probability_flow(guided, x_t, now, then, self.stage.steps)
-            stats = (acceptance, moved, explained)
-            return (eta, x_t, a, guided(x_t, then)), (held, stats)
+            x_t, mean, x = probability_flow(guided, x_t, now, then, self.stage.steps)
+            stats = (acceptance, moved, self.problem.chi2(eta, mean, a))
+            return (eta, x_t, a, x), (held, stats)
 
         inputs = (jnp.stack(keys), sigmas[:-1], sigmas[1:], (chain.factors, chain.occam), how.angles)
         (eta, _, a, x), (held, stats) = jax.lax.scan(level, (chain.eta, x_t, chain.a, chain.x), inputs)

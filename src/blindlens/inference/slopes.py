@@ -17,7 +17,8 @@ from ..sampler.flight import Forces, White
 from .problem import Problem, condition
 
 STEPS, TOLERANCE = 32, 1e-5
-"""Of the conjugate gradients, at the most: so precise that the lens nearby does not matter."""
+"""Of the conjugate gradients, at the most; relative, in the norm of their preconditioner. So precise that the lens
+nearby does not matter."""
 
 
 class Slopes(NamedTuple):
@@ -57,21 +58,34 @@ def quick_slopes(problem: Problem, basis: Array, L: Array, occam: Array, eta: Ar
 
     L: lower Cholesky factor of P at a lens nearby, (r, r). occam: gradient of -log det P / 2 in eta, (d,).
     """
-    no_light = jnp.zeros(0, x0.dtype)
-    A = problem.linear(problem.params(eta)).mv
-    H = lambda c: A((basis @ c).reshape(x0.shape))  # noqa: E731
-    transpose = jax.linear_transpose(H, jax.ShapeDtypeStruct(L.shape[:1], x0.dtype))
-    c, _ = jax.scipy.sparse.linalg.cg(
-        lambda c: c + transpose(H(c))[0],
-        transpose(problem.residual(eta, x0, no_light))[0],
-        tol=TOLERANCE,
-        maxiter=STEPS,
-        M=lambda c: jax.scipy.linalg.cho_solve((L, True), c),
-    )
+    A = problem.linear(problem.params(eta))
+    y = problem.residual(eta, jnp.zeros_like(x0), jnp.zeros(0, x0.dtype))
 
-    def fit(eta: Array, x: Array) -> Array:
-        chi2 = jnp.sum(problem.residual(eta, x, no_light) ** 2)
+    # the conjugate gradients begin at x = 0, and their first step is to x0: A and A^T stand once in the program, which
+    # takes seconds less to compile than a library's with a start beside its loop
+    def unfinished(carry):
+        *_, size, first, k = carry
+        return (k <= STEPS) & (size > TOLERANCE**2 * first)
+
+    def step(carry):
+        x, c, left, _, p, size, first, k = carry
+        image = jnp.where(k == 0, x0, (basis @ p).reshape(x0.shape))
+        moved = A.mv(image)
+        length = jnp.where(k == 0, 1.0, size / (jnp.sum(moved**2) + jnp.sum(p**2)))
+        c, left, x = c + length * p, left - length * moved, x + length * image
+        by_x = A.T.mv(left)
+        s = basis.T @ by_x.ravel() - c
+        z = jax.scipy.linalg.cho_solve((L, True), s)
+        new = s @ z
+        p = z + jnp.where(k == 0, 0.0, new / size) * p
+        return x, c, left, by_x, p, new, jnp.where(k == 0, new, first), k + 1
+
+    blank, nothing, one = jnp.zeros_like(x0), jnp.zeros_like(L[0]), jnp.ones((), x0.dtype)
+    start = (blank, nothing, y, blank, nothing, one, one, 0)
+    x, _, _, by_x, *_ = jax.lax.while_loop(unfinished, step, start)
+
+    def fit(eta: Array) -> Array:
+        chi2 = jnp.sum(problem.residual(eta, x, jnp.zeros(0, x.dtype)) ** 2)
         return -chi2 / 2 - problem.log_det(problem.params(eta)) - jnp.sum(eta**2) / 2
 
-    by_eta, by_x = jax.grad(fit, (0, 1))(eta, x0 + (basis @ c).reshape(x0.shape))
-    return by_eta + occam, by_x
+    return jax.grad(fit)(eta) + occam, by_x

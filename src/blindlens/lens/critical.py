@@ -1,12 +1,15 @@
 """Critical lines and caustics, for pictures."""
 
 import contourpy
-import jax
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from .mass import LensModel
+
+# compiled once for all models of a kind, where jax.jit of a model's method would be anew for each
+_jacobian, _ray_shoot = eqx.filter_jit(LensModel.jacobian), eqx.filter_jit(LensModel.ray_shoot)
 
 
 def critical_lines(model: LensModel, p: dict[str, Array], half_width: float, n: int = 400) -> list[np.ndarray]:
@@ -17,7 +20,7 @@ def critical_lines(model: LensModel, p: dict[str, Array], half_width: float, n: 
     """
     axis = jnp.linspace(-half_width, half_width, n)
     x, y = jnp.meshgrid(axis, axis)
-    a = jax.jit(model.jacobian)(p, x, y)
+    a = _jacobian(model, p, x, y)
     det = a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0]
     contours = contourpy.contour_generator(np.asarray(x), np.asarray(y), np.asarray(det / (1 + jnp.abs(det))))
     return [np.asarray(line) for line in contours.lines(0.0)]
@@ -27,5 +30,5 @@ def caustics(model: LensModel, p: dict[str, Array], half_width: float, n: int = 
     """The critical lines mapped to the source plane, (k, 2) in arcsec, relative to the optical axis."""
     lines = critical_lines(model, p, half_width, n)
     x, y = jnp.asarray(np.concatenate([*lines, np.empty((0, 2))]).T)
-    source = np.stack(jax.jit(model.ray_shoot)(p, x, y), -1)
+    source = np.stack(_ray_shoot(model, p, x, y), -1)
     return np.split(source, np.cumsum([len(k) for k in lines])[:-1]) if lines else []

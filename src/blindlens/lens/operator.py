@@ -96,6 +96,11 @@ class LensOperator(eqx.Module):
         self.mask = None if mask is None else jnp.asarray(mask, dtype=dtype)
         self.fov = jnp.asarray(fov, dtype=dtype)
 
+    @property
+    def rays_a_pixel(self) -> tuple[int, ...]:
+        """Of every block."""
+        return tuple(len(part.x) for part in self.rays)
+
     def __call__(self, params: dict[str, Array]) -> "LensedSource":
         """A_l for one lens; `params` holds scalars under the names of `lens.space`, and `source_fov` if it varies."""
         # all blocks at once: one program for the deflections

@@ -63,8 +63,8 @@ class Block(eqx.Module):
     size: eqx.AbstractVar[int]
 
     @abc.abstractmethod
-    def from_normal(self, eta: Array) -> tuple[Array, ...]:
-        """eta (..., size) -> one array (...) a name."""
+    def from_normal(self, eta: Array, u: Array) -> tuple[Array, ...]:
+        """eta (..., size) and u = Phi(eta), likewise uniform on (0, 1) -> one array (...) a name."""
 
     @abc.abstractmethod
     def to_normal(self, *values: Array) -> Array:
@@ -106,8 +106,8 @@ class Uniform(_Single):
     high: float = eqx.field(static=True)
     unit: str = eqx.field(static=True, default="")
 
-    def from_normal(self, eta: Array) -> tuple[Array, ...]:
-        return (self.low + (self.high - self.low) * ndtr(eta[..., 0]),)
+    def from_normal(self, eta: Array, u: Array) -> tuple[Array, ...]:
+        return (self.low + (self.high - self.low) * u[..., 0],)
 
     def to_normal(self, *values: Array) -> Array:
         (theta,) = values
@@ -133,8 +133,8 @@ class LogUniform(_Single):
         if float(self.low) <= 0:
             raise BlindlensError(f"{self.name} has a log-uniform prior, whose range must be positive, not {self.low}")
 
-    def from_normal(self, eta: Array) -> tuple[Array, ...]:
-        return (self.low * jnp.exp(jnp.log(self.high / self.low) * ndtr(eta[..., 0])),)
+    def from_normal(self, eta: Array, u: Array) -> tuple[Array, ...]:
+        return (self.low * jnp.exp(jnp.log(self.high / self.low) * u[..., 0]),)
 
     def to_normal(self, *values: Array) -> Array:
         (theta,) = values
@@ -186,7 +186,7 @@ class Polar(Block):
     def units(self) -> tuple[str, ...]:
         return (self.unit, "rad")
 
-    def from_normal(self, eta: Array) -> tuple[Array, ...]:
+    def from_normal(self, eta: Array, u: Array) -> tuple[Array, ...]:
         a, b = eta[..., 0], eta[..., 1]
         r2 = a**2 + b**2
         if self.disc:
@@ -256,9 +256,11 @@ class ParameterSpace(eqx.Module):
         """eta (..., d) -> {name: (...)}."""
         if eta.shape[-1:] != (self.size,):
             raise BlindlensError(f"normal coordinates must have shape (..., {self.size}), not {eta.shape}")
-        params, start = {}, 0
+        # once for all: Phi is a hundred operations, and programs that hold it for each parameter compile for minutes
+        params, start, u = {}, 0, ndtr(eta)
         for block in self.blocks:
-            values = block.from_normal(eta[..., start : start + block.size])
+            own = slice(start, start + block.size)
+            values = block.from_normal(eta[..., own], u[..., own])
             params.update(zip(block.names, values, strict=True))
             start += block.size
         return params

@@ -20,6 +20,13 @@ class Forces(NamedTuple):
     score: Array
 
 
+class Place(NamedTuple):
+    """w (m,) and f there."""
+
+    w: Array
+    f: Array
+
+
 class White(NamedTuple):
     """Coordinates w (d + n*n,) of a lens eta (d,) and a noisy image x_t (n, n), in which their density is to be as near
     to a normal one of variance 1 as is known.
@@ -66,13 +73,13 @@ class _Flight(NamedTuple):
 
 def fly(
     key: Array,
-    w: Array,
+    place: Place,
     f: Callable[[Array], Array],
     forces: Callable[[Array], Forces],
     angle: Array,
     steps: int,
-) -> tuple[Array, Info]:
-    """w (m,) after one Hamiltonian Monte Carlo move of `steps` steps; steps + 1 forces, f at both ends.
+) -> tuple[Place, Info]:
+    """Where one Hamiltonian Monte Carlo move of `steps` steps ends; steps + 1 forces, f at the end.
 
         v += tan(angle/2) (gradient + score + w);   (w, v) turn by `angle`;   the kick again.
 
@@ -94,30 +101,33 @@ def fly(
         work += jnp.sum((now.score + then.score) * (new - w)) / 2
         return _Flight(new, v, then, work), None
 
+    w = place.w
     v = jax.random.normal(momentum_key, w.shape, w.dtype)
     begin = _Flight(w, v, Forces(jnp.zeros_like(w), jnp.zeros_like(w)), jnp.zeros((), w.dtype))
     # the first step turns by nothing: the forces at w, by a program with forces in one place only
     end, _ = jax.lax.scan(step, begin, jnp.full(steps + 1, angle, w.dtype).at[0].set(0.0))
-    before, after = jax.lax.map(f, jnp.stack([w, end.w]))
-    log_ratio = after - before + end.work + (jnp.sum(v**2) - jnp.sum(end.v**2)) / 2
-    return metropolis(accept_key, end.w, w, log_ratio)
+    there = Place(end.w, f(end.w))
+    log_ratio = there.f - place.f + end.work + (jnp.sum(v**2) - jnp.sum(end.v**2)) / 2
+    return metropolis(accept_key, there, place, log_ratio)
 
 
 def flights(
     keys: Array,
-    w: Array,
+    place: Place,
     f: Callable[[Array], Array],
     forces: Callable[[Array], Forces],
     angle: Array,
     steps: int,
 ) -> tuple[Array, Array]:
-    """w (m,) after as many flights as there are keys, and their mean acceptance."""
+    """w (m,) after as many flights from `place` as there are keys, and their mean acceptance."""
 
-    def one(w, key):
+    def one(place, key):
         length_key, key = jax.random.split(key)
         # no two trajectories of one length, or some direction comes back to where it was
-        w, info = fly(key, w, f, forces, angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1), steps)
-        return w, info.acceptance
+        place, info = fly(
+            key, place, f, forces, angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1), steps
+        )
+        return place, info.acceptance
 
-    w, acceptance = jax.lax.scan(one, w, keys)
+    (w, _), acceptance = jax.lax.scan(one, place, keys)
     return w, jnp.mean(acceptance)
