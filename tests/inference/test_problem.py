@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blindlens.config import RunConfig
+from blindlens.config import InitialiseConfig, RunConfig
 from blindlens.inference.evidence import Evidence, Mode, climb, curved, fisher, informed
 from blindlens.inference.problem import build_problem, condition, draw, rays
 from blindlens.lens.mass import LensModel
@@ -193,6 +193,12 @@ def test_a_translation_by_whole_source_pixels_moves_the_source_position_alone(sy
 )
 def test_rays_are_as_close_as_source_pixels_and_noise_ask_for(given, pixel, source_pixel, signal_to_noise, wanted):
     assert rays(RunConfig().replace(supersampling=given), pixel, source_pixel, signal_to_noise) == wanted
+
+
+def test_more_rays_leave_fewer_directions_of_the_source_down_to_128():
+    stage = InitialiseConfig()
+    assert [stage.directions(rays) for rays in (1, 4, 16, 25, 64)] == [384, 384, 192, 128, 128]
+    assert InitialiseConfig(most_rank=20).directions(64) == 20
 
 
 class Quartic(eqx.Module):
