@@ -247,6 +247,26 @@ def test_systems_sampled_together_have_the_draws_that_each_has_alone(tmp_path, m
         coverage(tmp_path / "oracle", 2, tiny(), Progress(), together=2)
 
 
+def test_systems_with_other_rays_are_sampled_apart(tmp_path, monkeypatch):
+    """Those with one number of rays together, each with its own draws, whatever the order."""
+    start = {"draws": 100, "starts": 2, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40}
+    small = {"method": "renoise", "interpolation": "bilinear", "initialise": start}
+    tiny_study = setting(tiny(small))
+    group, runs, called = [system(tiny_study, k) for k in range(3)], [tiny_study.run(k) for k in range(3)], []
+    runs[1] = runs[1].replace(supersampling=1)
+
+    def sampled(begun, folder, progress):
+        called.append([run.observation.name for run in begun])
+        return called[-1]
+
+    monkeypatch.setattr(study, "sampled_together", sampled)
+    monkeypatch.setattr(study, "concluded", lambda run, drawn: (run.observation.name, drawn))
+    names = [made.observation.name for made in group]
+    found = study.several(tmp_path, tiny_study, group, runs, Progress())
+    assert called == [[names[1]], [names[0], names[2]]]
+    assert found == [(name, name) for name in names]
+
+
 def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "system", lambda _, k: known(k))
     whole = inferred(1.0)

@@ -184,6 +184,7 @@ def test_a_translation_by_whole_source_pixels_moves_the_source_position_alone(sy
         ("auto", 0.1, 0.05, 30, (2, 8)),
         ("auto", 0.1, 0.0499, 30, (3, 8)),
         ("auto", 0.1, 0.0499, 10, (2, 8)),
+        ("auto", 0.1, 0.05, -3, (2, 8)),  # an image without light
         ("auto", 1.0, 0.05, 50, (4, 8)),
         ("auto", 1.0, 0.05, 1e4, (8, 8)),
         ("auto", 0.01, 0.05, 30, (1, 1)),

@@ -76,6 +76,7 @@ def local_gaussian(
     those of A^T r, A^T A C A^T r, ..., r being what is left of y - A D with the first k alone. They are the ones by
     which conjugate gradients would explain it.
     """
+    D = denoiser(x_t, sigma)
     # the fast products of GPUs, of 10 bits of mantissa: they err less than a trained network's derivative does anyway
     with jax.default_matmul_precision("default"):
         push = jax.linearize(lambda x: denoiser(x, sigma), x_t)[1]
@@ -89,8 +90,8 @@ def local_gaussian(
 
     Y = jax.lax.map(J, probes.T, batch_size=16).T
     k = probes.shape[1]
-    first = moment_matching(denoiser, LocalGaussian(x_t, *positive_part(probes, Y), sigma), measurement)
-    D, _, left = first.fitted(x_t, sigma)
+    first = moment_matching(lambda *_: D, LocalGaussian(D, *positive_part(probes, Y), sigma), measurement)
+    _, _, left = first.fitted(x_t, sigma)
     Q, Y = (jnp.pad(t, ((0, 0), (0, krylov))) for t in (probes, Y))
 
     def step(carry, i):

@@ -22,7 +22,7 @@ from ..prior import Denoiser
 from .scales import ImageScales, image_scales
 
 ENOUGH = (15, 50, 100, 170, 280, 450)
-"""Signal-to-noise of the arcs from which 3, 4, ... 8 rays a pixel and side are enough, however small source pixels."""
+"""Signal-to-noise of the arcs from which it takes 3, 4, ... 8 rays a pixel and side, and never more."""
 NOISE_SCALE = (0.3, 3.0)
 """Prior range, log-uniform, of the factor on the noise map where it is inferred."""
 
@@ -232,7 +232,7 @@ def rays(
     if source_pixel is None:
         return 2, None
     # the error of the mean over a pixel's rays goes with the square of the distance between them
-    wanted = pixel_scale / source_pixel * max(1.0, math.sqrt(signal_to_noise / 64)) - 1e-6
+    wanted = pixel_scale / source_pixel * math.sqrt(max(1.0, signal_to_noise / 64)) - 1e-6
     enough = 2 + bisect.bisect_right(ENOUGH, signal_to_noise)
     return min(enough, max(1, math.ceil(wanted))), min(8, max(1, math.ceil(4 * wanted)))
 
