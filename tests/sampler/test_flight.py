@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blindlens.sampler.flight import Forces, Place, White, fly
+from blindlens.sampler.flight import Forces, Kind, Place, White, flights, fly
 
 N, D, SIGMA, SKEW = 4, 2, 0.3, 0.3
 rng = np.random.default_rng(0)
@@ -47,12 +47,15 @@ def exact(key, count):
     return z @ FACTOR.T + (x_t - MEAN) @ K.T, x_t.reshape(count, N, N)
 
 
-def z_scores(claim=1.0, share=1.0, chains=2000, moves=15):
-    """Of the moments of eta and of some pixels after as many moves from exact draws; and the mean acceptance."""
+def z_scores(claim=1.0, share=1.0, alone=False, chains=2000, moves=15):
+    """Of the moments of eta and of some pixels after as many moves from exact draws; and the mean acceptance. alone:
+    the image stays.
+    """
+    free = (jnp.arange(D + N * N) < D) | (not alone)
 
     def run(key, eta, x_t):
         def step(place, key):
-            place, info = fly(key, place, f, lambda w: forces(w, claim, share), jnp.asarray(0.5), 5)
+            place, info = fly(key, place, f, lambda w: forces(w, claim, share), jnp.asarray(0.5), 5, free)
             return place, info.acceptance
 
         w = WHITE.of(eta, x_t)
@@ -79,6 +82,39 @@ def test_the_density_is_invariant(share):
     print(f"acceptance {acceptance:.2f}")
     assert np.abs(z).max() < 4
     assert 0.5 < acceptance < 0.999  # something was to be corrected
+
+
+@pytest.mark.parametrize("share", [1.0, 0.8])
+def test_a_lens_alone_leaves_it_too(share):
+    """In coordinates in which the image is no part of the lens."""
+    z, acceptance = z_scores(share=share, alone=True)
+    print(f"acceptance {acceptance:.2f}")
+    assert np.abs(z).max() < 4
+    assert 0.5 < acceptance < 0.999
+
+
+def test_flights_of_each_kind_go_as_far_as_they_are_told():
+    """The lens alone, by two steps; then all, by one."""
+    w = WHITE.of(*(part[0] for part in exact(jax.random.key(4), 1)))
+    asked = []
+
+    def told(w, whole):
+        jax.debug.callback(lambda whole: asked.append(bool(whole)), whole, ordered=True)
+        return Forces(jnp.zeros_like(w), -w)
+
+    def end(count):
+        kinds = Kind(jnp.array([0.4, 0.4]), jnp.array([2, 1]), jnp.array([False, True]))
+        kinds = jax.tree.map(lambda leaf: leaf[:count], kinds)
+        keys = jax.random.split(jax.random.key(5), 2)[:count]
+        return flights(keys, Place(w, jnp.zeros(())), lambda _: jnp.zeros(()), told, kinds, D)[0]
+
+    once = end(1)
+    np.testing.assert_array_equal(once[D:], w[D:])
+    assert float(jnp.abs(once - w)[:D].min()) > 0.01
+    assert asked == 3 * [False]
+    asked.clear()
+    assert float(jnp.abs(end(2) - once).min()) > 0
+    assert asked == 3 * [False] + 2 * [True]
 
 
 def test_control_a_wrong_change_of_the_density_fails():

@@ -21,11 +21,11 @@ from jax import Array
 from ..config import LatentConfig
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
-from ..sampler.flight import Place, White, flights
+from ..sampler.flight import Forces, Kind, Place, White, flights
 from .evidence import Evidence
+from .gauge import regauged
 from .parallel import spread, taken
 from .problem import Problem, condition
-from .shift import shifted
 from .slopes import Slopes, posterior_slopes
 
 
@@ -37,15 +37,15 @@ class Point(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """At the end of a sweep: the source x (n, n), light amplitudes a (k,), chi2 per pixel; acceptance of flights and of
-    translations.
+    """At the end of a sweep: the source x (n, n), light amplitudes a (k,), chi2 per pixel; acceptance of flights; of
+    the source's translations and growth, (2,).
     """
 
     x: Array
     a: Array
     chi2_per_pixel: Array
     acceptance: Array
-    translation_acceptance: Array
+    gauge_acceptance: Array
 
 
 class Latent(eqx.Module):
@@ -113,11 +113,11 @@ class Latent(eqx.Module):
         """Translations, then flights. L: what `White` calls so. The last result is `metric` where flights begin, if
         `adapt`.
         """
-        light_key, shift_key, fly_key = jax.random.split(key, 3)
+        light_key, gauge_key, fly_key = jax.random.split(key, 3)
 
         stage, sigma = self.stage, jnp.asarray(self.stage.sigma, point.x_t.dtype)
-        shift_keys = jax.random.split(shift_key, stage.translations)
-        eta, x_t, moved = shifted(shift_keys, *point, sigma, self.problem, self.prior, self.log_likelihood)
+        gauge_keys = jax.random.split(gauge_key, stage.translations)
+        eta, x_t, moved = regauged(gauge_keys, *point, sigma, self.problem, self.prior, self.log_likelihood)
         P = jax.lax.cond(adapt, lambda: self.metric(eta, x_t), lambda: jnp.zeros_like(L))
         white = White(L, self.probes, sigma)
 
@@ -125,16 +125,19 @@ class Latent(eqx.Module):
             eta, x_t = white.at(w)
             return self.log_likelihood(eta, x_t) - jnp.sum(eta**2) / 2
 
-        forces = lambda w: self.slopes(*white.at(w)).forces(white)  # noqa: E731
-        fly_keys = jax.random.split(fly_key, stage.moves)
+        def forces(w: Array, whole: Array) -> Forces:
+            return self.slopes(*white.at(w)).forces(white)
+
+        fly_keys, each = jax.random.split(fly_key, stage.moves), jnp.ones(stage.moves, int)
+        kinds = Kind(angle * each, stage.leaps * each, each > 0)
         w = white.of(eta, x_t)
-        w, acceptance = flights(fly_keys, Place(w, f(w)), f, forces, angle, stage.leaps)
+        w, acceptance = flights(fly_keys, Place(w, f(w)), f, forces, kinds, len(eta))
         eta, x_t = white.at(w)
         x, _ = self.source(x_t)
         a = jnp.zeros(0, x_t.dtype)
         if self.problem.light is not None:
             a = Evidence(self.problem, self.nothing, x).source(light_key, eta)[1]
-        return Point(eta, x_t), Seen(x, a, self.problem.chi2(eta, x, a), acceptance, moved), P
+        return Point(eta, x_t), Seen(x, a, self.problem.chi2(eta, x, a), jnp.mean(acceptance), moved), P
 
     @eqx.filter_jit
     def begin(self, keys: Array, x: Array) -> Array:

@@ -13,7 +13,7 @@ from ..progress import Progress
 from .blocks import Draws, Trace, run_blocks
 from .latent import Latent, Point, factored
 from .renoise import Renoise
-from .renoise_run import Group, Run, System, steered, swept
+from .renoise_run import Group, Run, System, gauge_stats, steered, swept
 from .stages import Store
 
 
@@ -59,6 +59,7 @@ def sample(
         angle = jnp.asarray(run.angles.astype(np.float32)[which, 0])
         points, seen, P = latent.run(group.block_keys(b), run.points, jnp.asarray(which), L, angle, jnp.asarray(adapt))
         trace = {"eta": points.eta, "angle": run.angles[which, 0], **seen._asdict()}
+        trace |= gauge_stats(trace.pop("gauge_acceptance"))
         now = run._replace(points=points)
         if adapt:
             # where chains came from is forgotten by halves

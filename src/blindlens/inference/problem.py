@@ -120,6 +120,27 @@ class Problem(eqx.Module):
             eta = eta.at[start].set(block.to_normal(jnp.clip(moved, block.low, block.high))[0])
         return eta, inside
 
+    def enlarged(self, eta: Array, by: Array) -> tuple[Array, Array]:
+        """eta with a field of the source larger by a factor exp(`by`) and a flux scale smaller by it, and whether they
+        lie within the prior's range: what leaves the image as it is when the source shrinks by that in pixels, with its
+        sum of squares kept.
+
+        The move keeps volume in the two logarithms, whose priors are uniform.
+        """
+        p, inside = self.params(eta), jnp.asarray(True)
+        for name, change in (("source_fov", by), ("flux_scale", -by)):
+            block, start = self.space.block(name)
+            assert isinstance(block, LogUniform)
+            changed = p[name] * jnp.exp(change)
+            inside &= (changed > block.low) & (changed < block.high)
+            eta = eta.at[start].set(block.to_normal(jnp.clip(changed, block.low, block.high))[0])
+        return eta, inside
+
+    @property
+    def sky(self) -> Array:
+        """No light, in the units of x."""
+        return jnp.asarray(-self.offset / self.scale, self.y.dtype)
+
     def with_free_field(self, scales: ImageScales) -> "Problem":
         """The same with `source_fov` as a last parameter; rays stay as dense as for the operator's own field."""
         space = self.space + field_space(scales)

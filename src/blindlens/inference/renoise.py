@@ -12,58 +12,69 @@ steps leave p(x_t, l | y) as it is with a Gaussian prior at any level, up to the
 to what p(x | x_t) departs from its Gaussian, which goes to nothing with s_i.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ..config import RenoiseConfig
 from ..guidance import LocalGaussian, Measurement, local_gaussian, moment_matching
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
-from ..sampler.flight import Forces, Place, White, flights
+from ..sampler.flight import Forces, Kind, Place, White, flights
 from .evidence import Evidence, climb
+from .gauge import regauged
 from .parallel import spread, taken
 from .problem import Problem
-from .shift import shifted
 from .slopes import Slopes, posterior_slopes, quick_slopes
 
 
 class Chain(NamedTuple):
-    """eta (d,), source x (n, n), light amplitudes a (k,). At each level: lower factors of the lens's covariance given
-    x_t, (levels, d, d); what `climb` tells of the determinant, (levels, d).
-    """
+    """eta (d,), source x (n, n), light amplitudes a (k,)."""
 
     eta: Array
     x: Array
     a: Array
-    factors: Array
+
+
+class Metric(NamedTuple):
+    """Of the lens given x_t, at each level: its precision, (levels, d, d); what `climb` tells of the determinant,
+    (levels, d).
+    """
+
+    precision: Array
     occam: Array
 
 
 class Sweep(NamedTuple):
     """How a sweep goes. sigmas: the levels, falling, and the noise at which the diffusion ends, (levels + 1,); angles:
-    of a flight's steps at each level, (levels,). adapt: `factors` and `occam` become those where the level begins
-    (warm-up); settle: and the lens begins it at its mode.
+    of the steps of flights of lens and source, and of the lens alone, at each level, (levels, 2); metric: for flights.
+    adapt: the metric where a level begins is looked at (warm-up); settle: and flies, and the lens begins the level at
+    its mode.
     """
 
     sigmas: Array
     angles: Array
+    metric: Metric
     settle: Array
     adapt: Array
 
 
 class SweepInfo(NamedTuple):
-    """chi2 per pixel; at each level, (levels,): acceptance of flights, of translations, chi2 per pixel of
-    E[x | x_t, l, y].
+    """chi2 per pixel; at each level, (levels, ...): acceptance of flights of lens and source, and of the lens alone,
+    (2,); of the source's translations and growth, (2,); chi2 per pixel of E[x | x_t, l, y]; the metric where the level
+    begins, if it was looked at.
     """
 
     chi2_per_pixel: Array
     acceptance: Array
-    translation_acceptance: Array
+    gauge_acceptance: Array
     explained: Array
+    metric: Metric
 
 
 class Renoise(eqx.Module):
@@ -76,9 +87,9 @@ class Renoise(eqx.Module):
     probes: Array
     stage: RenoiseConfig = eqx.field(static=True)
 
-    def slopes(self, local: LocalGaussian, L: Array, occam: Array, eta: Array, x_t: Array) -> Slopes:
-        """Of log p(x_t) + log p(y | l, x_t) + log p(l), with the covariance of `local` and the mean at x_t."""
-        D, pull = jax.vjp(lambda x_t: self.prior(x_t, local.sigma), x_t)
+    def slopes(self, local: LocalGaussian, mean: Callable, L: Array, occam: Array, eta: Array, x_t: Array) -> Slopes:
+        """Of log p(x_t) + log p(y | l, x_t) + log p(l), with the covariance of `local` and the mean at x_t, `mean`."""
+        D, pull = jax.vjp(mean, x_t)
         basis = local.directions * local.sd(local.sigma)
         if self.problem.light is None:
             by_eta, by_D = quick_slopes(self.problem, basis, L, occam, eta, D)
@@ -92,21 +103,20 @@ class Renoise(eqx.Module):
         eta: Array,
         x_t: Array,
         local: LocalGaussian,
-        held: tuple[Array, Array],
+        metric: Metric,
         angle: Array,
         how: Sweep,
-    ) -> tuple[Array, Array, Array, tuple[Array, Array], Array]:
-        """l, x_t | y, then a: eta, x_t, a, what to hold from then on, mean acceptance. held: factor and occam."""
+    ) -> tuple[Array, Array, Array, Metric, Array]:
+        """l, x_t | y, then a: eta, x_t, a, the metric here, mean acceptances. metric, angle: of this level."""
         model = Evidence(self.problem, local.directions * local.sd(local.sigma), local.mean)
 
-        def mode() -> tuple[Array, tuple[Array, Array]]:
+        def mode() -> tuple[Array, Metric]:
             found, occam = climb(model, eta, jnp.where(how.settle, self.stage.climb, 0))
-            return found.eta, (found.factor, occam)
+            precision = jax.scipy.linalg.cho_solve((found.factor, True), jnp.eye(len(eta), dtype=eta.dtype))
+            return found.eta, Metric(precision, occam)
 
-        eta, held = jax.lax.cond(how.adapt, mode, lambda: (eta, held))
-        factor, occam = held
-
-        precision = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(len(eta), dtype=eta.dtype))
+        eta, here = jax.lax.cond(how.adapt, mode, lambda: (eta, jax.tree.map(jnp.zeros_like, metric)))
+        precision, occam = jax.tree.map(lambda here, held: jnp.where(how.settle, here, held), here, metric)
         white = White(jnp.linalg.cholesky(precision), jnp.zeros((x_t.size, 0), x_t.dtype), local.sigma)
         value, L = model.conditioned(eta)
         place = Place(white.of(eta, x_t), value - jnp.sum(eta**2) / 2)
@@ -115,17 +125,26 @@ class Renoise(eqx.Module):
             eta, x_t = white.at(w)
             return Evidence(self.problem, model.basis, self.prior(x_t, local.sigma)).log_posterior(eta)
 
-        def forces(w: Array) -> Forces:
-            return self.slopes(local, L, occam, *white.at(w)).forces(white)
+        def forces(w: Array, whole: Array) -> Forces:
+            # the lens alone flies first, so that the mean is the one that it began with
+            def mean(x_t: Array) -> Array:
+                return jax.lax.cond(whole, lambda x_t: self.prior(x_t, local.sigma), lambda _: local.mean, x_t)
 
-        light_key, *keys = jax.random.split(key, self.stage.moves + 1)
-        w, acceptance = flights(jnp.stack(keys), place, f, forces, angle, self.stage.leaps)
+            return self.slopes(local, mean, L, occam, *white.at(w)).forces(white)
+
+        stage = self.stage
+        alone = np.arange(stage.lens_moves + stage.moves) < stage.lens_moves
+        steps = np.where(alone, stage.lens_leaps, stage.leaps)
+        kinds = Kind(jnp.where(alone, angle[1], angle[0]), jnp.asarray(steps), jnp.asarray(~alone))
+        light_key, *keys = jax.random.split(key, len(alone) + 1)
+        w, acceptance = flights(jnp.stack(keys), place, f, forces, kinds, len(eta))
+        acceptance = jnp.stack([jnp.mean(acceptance[stage.lens_moves :]), jnp.mean(acceptance[: stage.lens_moves])])
         eta, x_t = white.at(w)
         a = jnp.zeros(0, x_t.dtype)
         if self.problem.light is not None:
             D = self.prior(x_t, local.sigma)
             _, a = Evidence(self.problem, model.basis, D).source(light_key, eta)
-        return eta, x_t, a, held, acceptance
+        return eta, x_t, a, here, acceptance
 
     def sweep(self, key: Array, chain: Chain, how: Sweep) -> tuple[Chain, SweepInfo]:
         """From x to x."""
@@ -135,24 +154,23 @@ class Renoise(eqx.Module):
 
         def level(carry, inputs):
             eta, x_t, a, _ = carry
-            key, now, then, held, angle = inputs
-            shift_key, fly_key = jax.random.split(key)
+            key, now, then, metric, angle = inputs
+            gauge_key, fly_key = jax.random.split(key)
 
             # p(y | l, x_t) is taken not to change, as if p(x | x_t) moved with x_t
             same = lambda eta, x_t: jnp.zeros((), x_t.dtype)  # noqa: E731
-            shift_keys = jax.random.split(shift_key, self.stage.translations)
-            eta, x_t, moved = shifted(shift_keys, eta, x_t, now, self.problem, self.prior, same)
+            gauge_keys = jax.random.split(gauge_key, self.stage.translations)
+            eta, x_t, moved = regauged(gauge_keys, eta, x_t, now, self.problem, self.prior, same)
             seen = self.measurement(eta, a)
             local = local_gaussian(self.prior, x_t, now, self.probes, seen, self.stage.krylov)
-            eta, x_t, a, held, acceptance = self.fly(fly_key, eta, x_t, local, held, angle, how)
+            eta, x_t, a, here, acceptance = self.fly(fly_key, eta, x_t, local, metric, angle, how)
             guided = moment_matching(self.prior, local, self.measurement(eta, a))
             x_t, mean, x = probability_flow(guided, x_t, now, then, self.stage.steps)
-            stats = (acceptance, moved, self.problem.chi2(eta, mean, a))
-            return (eta, x_t, a, x), (held, stats)
+            return (eta, x_t, a, x), (acceptance, moved, self.problem.chi2(eta, mean, a), here)
 
-        inputs = (jnp.stack(keys), sigmas[:-1], sigmas[1:], (chain.factors, chain.occam), how.angles)
-        (eta, _, a, x), (held, stats) = jax.lax.scan(level, (chain.eta, x_t, chain.a, chain.x), inputs)
-        return Chain(eta, x, a, *held), SweepInfo(self.problem.chi2(eta, x, a), *stats)
+        inputs = (jnp.stack(keys), sigmas[:-1], sigmas[1:], how.metric, how.angles)
+        (eta, _, a, x), stats = jax.lax.scan(level, (chain.eta, x_t, chain.a, chain.x), inputs)
+        return Chain(eta, x, a), SweepInfo(self.problem.chi2(eta, x, a), *stats)
 
     def measurement(self, eta: Array, a: Array) -> Measurement:
         """y~ = A~_l x + noise, for one lens and its light."""
@@ -167,16 +185,18 @@ class Renoise(eqx.Module):
 
     @eqx.filter_jit
     def run(self, keys: Array, chains: Chain, which: Array, how: Sweep) -> tuple[Chain, SweepInfo]:
-        """One sweep of every chain, of a stack of problems. keys (K,); which: the chain's problem, (K,); how: `sigmas`
-        and `angles` by chain, (K, ...).
+        """One sweep of every chain, of a stack of problems. keys (K,); which: the chain's problem, (K,); how: `sigmas`,
+        `angles` and `metric` by problem, (systems, ...).
         """
 
         def one(shared, item):
-            many, settle, adapt = shared
-            key, chain, which, sigmas, angles = item
-            problem, probes = taken((many.problem, many.probes), which)
+            many, how = shared
+            key, chain, which = item
+            problem, probes, sigmas, angles, metric = taken(
+                (many.problem, many.probes, how.sigmas, how.angles, how.metric), which
+            )
             return Renoise(problem, many.prior, probes, many.stage).sweep(
-                key, chain, Sweep(sigmas, angles, settle, adapt)
+                key, chain, Sweep(sigmas, angles, metric, how.settle, how.adapt)
             )
 
-        return spread(one, (self, how.settle, how.adapt), (keys, chains, which, how.sigmas, how.angles))
+        return spread(one, (self, how), (keys, chains, which))

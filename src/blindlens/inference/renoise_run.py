@@ -18,7 +18,7 @@ from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
 from .parallel import stacked
 from .problem import Problem
-from .renoise import Chain, Renoise, Sweep, SweepInfo
+from .renoise import Chain, Metric, Renoise, Sweep, SweepInfo
 from .stages import Store
 
 
@@ -35,13 +35,16 @@ class System(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a sweep hands to the next: the chains, and by system the noise from which sweeps start, (systems,), and the
-    angle of a flight's steps, (systems, levels).
+    """What a sweep hands to the next: the chains, and by system the noise from which sweeps start, (systems,), the
+    angles of the steps of flights, (systems, levels, 2), and the sum of the metrics seen so far, (systems, ...), with
+    their number, (systems,).
     """
 
     chains: Chain
     first: np.ndarray
     angles: np.ndarray
+    metric: Metric
+    metrics: np.ndarray
 
 
 def ladder(stage: RenoiseConfig, first: float) -> np.ndarray:
@@ -60,11 +63,11 @@ def adapted(stage: RenoiseConfig, first: float, explained: np.ndarray) -> float:
 
 
 def steered(angles: np.ndarray, acceptance: np.ndarray) -> np.ndarray:
-    """The next sweep's angles, (levels,), by acceptance (chains, levels): four flights of five are to end well."""
+    """The next sweep's angles, (...), by acceptance (chains, ...): four flights of five are to end well."""
     return np.clip(angles * np.exp(acceptance.mean(0) - 0.8), 0.02, 0.7)
 
 
-def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem, levels: int) -> Chain:
+def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem) -> Chain:
     """A chain a key where the cold start ended; `problem` may have a free field, which begins as the start's."""
     eta, x, a = beginnings(keys, full, start)
     if "source_fov" in problem.space.names:
@@ -72,9 +75,7 @@ def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem, le
         assert isinstance(block, LogUniform)
         fov = jnp.clip(start.fov, block.low, block.high)  # it was rounded
         eta = jnp.concatenate([eta, jnp.broadcast_to(block.to_normal(fov), (len(keys), 1)).astype(eta.dtype)], 1)
-    d = eta.shape[1]
-    factors = jnp.broadcast_to(jnp.eye(d, dtype=eta.dtype), (len(keys), levels, d, d))
-    return Chain(eta, x, a, factors, jnp.zeros_like(factors[..., 0]))
+    return Chain(eta, x, a)
 
 
 class Group(NamedTuple):
@@ -96,7 +97,7 @@ class Group(NamedTuple):
             chain_key, run_key = jax.random.split(system.key)
             run_keys.append(run_key)
             keys = jax.vmap(lambda k, key=chain_key: jax.random.fold_in(key, k))(jnp.arange(chains))
-            begun.append(first_chains(keys, system.full, system.start, system.problem, stage.levels))
+            begun.append(first_chains(keys, system.full, system.start, system.problem))
             # the most informative directions come first, and QR keeps their order
             basis = np.asarray(system.start.informed.basis, np.float64)[:, : stage.rank]
             probes.append(jnp.asarray(np.linalg.qr(basis)[0], jnp.float32))
@@ -119,8 +120,11 @@ class Group(NamedTuple):
 
     def begun(self, stage: RenoiseConfig) -> Run:
         """What the first sweep begins from."""
-        count = len(self.keys)
-        return Run(self.begin, np.full(count, stage.first), np.full((count, stage.levels), stage.angle))
+        count, d = len(self.keys), self.begin.eta.shape[1]
+        # the first sweep settles, and flies with what it finds
+        metric = Metric(np.tile(np.eye(d), (count, stage.levels, 1, 1)), np.zeros((count, stage.levels, d)))
+        angles = np.tile([stage.angle, stage.lens_angle], (count, stage.levels, 1))
+        return Run(self.begin, np.full(count, stage.first), angles, metric, np.ones(count))
 
     def draws(self, kept: Sequence[Trace], draws: int, extra: Callable[[Trace], dict[str, Any]]) -> list[Draws]:
         """Each system's. extra: plain values, from its last trace."""
@@ -132,18 +136,36 @@ class Group(NamedTuple):
 
 
 def swept(sampler: Renoise, group: Group, b: int, run: Run) -> tuple[Run, SweepInfo]:
-    """Sweep number b of all chains; the warm-up adapts."""
-    stage, which, angles, first = sampler.stage, group.which, run.angles, run.first
+    """Sweep number b of all chains; the warm-up adapts.
+
+    What the chains of a system saw of its metric in the second half of the warm-up is averaged: no chain's own place
+    decides, and where lenses differ in how well they are known the best known sets the units, so that no direction of
+    a flight is stiff.
+    """
+    stage, which, angles, first, metric = sampler.stage, group.which, run.angles, run.first, run.metric
     settle, adapt = 4 * b < stage.warmup, b < stage.warmup
-    sigmas = np.array([ladder(stage, level) for level in first], np.float32)[which]
-    how = Sweep(*map(jnp.asarray, (sigmas, angles.astype(np.float32)[which], settle, adapt)))
+    sigmas = np.array([ladder(stage, level) for level in first])
+    mean = jax.tree.map(lambda total: (total.T / run.metrics).T, metric)
+    sizes = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (sigmas, angles, mean))
+    how = Sweep(*sizes, jnp.asarray(settle), jnp.asarray(adapt))
     now, info = sampler.run(group.block_keys(b), run.chains, jnp.asarray(which), how)
+    metrics = run.metrics
     if adapt:
         angles = np.array(list(map(steered, angles, group.by_system(info.acceptance))))
+        # where chains came from is forgotten
+        kept = 0.0 if settle else 0.5 if 2 * b < stage.warmup else 1.0
+        seen = jax.tree.map(lambda t: group.by_system(t).mean(1, np.float64), info.metric)
+        metric = jax.tree.map(lambda total, new: kept * total + new, metric, seen)
+        metrics = kept * metrics + 1
     if adapt and not settle:
         explained = group.by_system(info.explained)
         first = np.array([adapted(stage, level, of) for level, of in zip(first, explained, strict=True)])
-    return Run(now, first, angles), info
+    return Run(now, first, angles, metric, metrics), info
+
+
+def gauge_stats(acceptance: Array) -> dict[str, Array]:
+    """What `regauged` tells, (K, 1 or 2), by name."""
+    return dict(zip(("translation_acceptance", "growth_acceptance"), acceptance.T, strict=False))
 
 
 def sample(
@@ -167,11 +189,13 @@ def sample(
         now = run.chains
         trace = {"eta": now.eta, "x": now.x, "a": now.a, "chi2_per_pixel": info.chi2_per_pixel}
         trace["first"] = run.first[group.which]
-        for name in ("acceptance", "translation_acceptance", "explained"):
-            for level, values in enumerate(getattr(info, name).T):
-                trace[f"{name}_{level}"] = values
-        for level, values in enumerate(run.angles[group.which].T):
-            trace[f"angle_{level}"] = values
+        angles = run.angles[group.which]
+        for level in range(stage.levels):
+            seen = {"explained": info.explained[:, level]}
+            for i, what in enumerate(("", "lens_")):
+                seen |= {f"{what}acceptance": info.acceptance[:, level, i], f"{what}angle": angles[:, level, i]}
+            seen |= gauge_stats(info.gauge_acceptance[:, level])
+            trace |= {f"{name}_{level}": values for name, values in seen.items()}
         # a block is a sweep
         return run, {name: np.asarray(t)[:, None] for name, t in trace.items()}
 

@@ -77,7 +77,8 @@ def fly(
     f: Callable[[Array], Array],
     forces: Callable[[Array], Forces],
     angle: Array,
-    steps: int,
+    steps: Array | int,
+    free: Array | bool = True,
 ) -> tuple[Place, Info]:
     """Where one Hamiltonian Monte Carlo move of `steps` steps ends; steps + 1 forces, f at the end.
 
@@ -87,47 +88,62 @@ def fly(
     energy exact for a normal density of variance 1: the noise in an image, of thousands of dimensions, costs no
     acceptance wherever its mean lies, and only what departs from it bounds the angle. The part of log p that is known
     by its gradient alone changes by the work of that along the way, the trapezium rule, which is exact for a Gaussian.
-    A force that is not the gradient of f costs acceptance and nothing else, as long as it depends on w alone.
+    A force that is not the gradient of f costs acceptance and nothing else, as long as it depends on w alone. What is
+    not `free`, (m,), stays.
     """
     momentum_key, accept_key = jax.random.split(key)
 
-    def step(flight, angle):
+    def step(i, flight):
         w, v, now, work = flight
-        kick, c, s = jnp.tan(angle / 2), jnp.cos(angle), jnp.sin(angle)
+        # the first step turns by nothing: the forces at w, by a program with forces in one place only
+        turn = jnp.where(i == 0, 0.0, angle)
+        kick, c, s = jnp.tan(turn / 2), jnp.cos(turn), jnp.sin(turn)
         v = v + kick * (now.gradient + now.score + w)
-        new, v = c * w + s * v, c * v - s * w
+        new, v = jnp.where(free, c * w + s * v, w), c * v - s * w
         then = forces(new)
         v = v + kick * (then.gradient + then.score + new)
         work += jnp.sum((now.score + then.score) * (new - w)) / 2
-        return _Flight(new, v, then, work), None
+        return _Flight(new, v, then, work)
 
     w = place.w
     v = jax.random.normal(momentum_key, w.shape, w.dtype)
-    begin = _Flight(w, v, Forces(jnp.zeros_like(w), jnp.zeros_like(w)), jnp.zeros((), w.dtype))
-    # the first step turns by nothing: the forces at w, by a program with forces in one place only
-    end, _ = jax.lax.scan(step, begin, jnp.full(steps + 1, angle, w.dtype).at[0].set(0.0))
+    nothing = jnp.zeros_like(w)
+    begin = _Flight(w, v, Forces(nothing, nothing), jnp.zeros((), w.dtype))
+    end = jax.lax.fori_loop(0, steps + 1, step, begin)
     there = Place(end.w, f(end.w))
-    log_ratio = there.f - place.f + end.work + (jnp.sum(v**2) - jnp.sum(end.v**2)) / 2
+    log_ratio = there.f - place.f + end.work + jnp.sum(jnp.where(free, v**2 - end.v**2, 0.0)) / 2
     return metropolis(accept_key, there, place, log_ratio)
+
+
+class Kind(NamedTuple):
+    """Of flights. angle: of a step; steps: their number; whole: the image moves too, not the lens alone."""
+
+    angle: Array
+    steps: Array
+    whole: Array
 
 
 def flights(
     keys: Array,
     place: Place,
     f: Callable[[Array], Array],
-    forces: Callable[[Array], Forces],
-    angle: Array,
-    steps: int,
+    forces: Callable[[Array, Array], Forces],
+    kinds: Kind,
+    d: int,
 ) -> tuple[Array, Array]:
-    """w (m,) after as many flights from `place` as there are keys, and their mean acceptance."""
+    """w (m,) after flights from `place`, one a key, each of its kind, and their acceptances.
 
-    def one(place, key):
+    forces: of w and of `whole`; where that is False the lens alone moves, the first d coordinates.
+    """
+
+    def one(place, inputs):
+        key, (angle, steps, whole) = inputs
         length_key, key = jax.random.split(key)
         # no two trajectories of one length, or some direction comes back to where it was
-        place, info = fly(
-            key, place, f, forces, angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1), steps
-        )
+        angle = angle * jax.random.uniform(length_key, (), angle.dtype, 0.7, 1.1)
+        free = whole | (jnp.arange(len(place.w)) < d)
+        place, info = fly(key, place, f, lambda w: forces(w, whole), angle, steps, free)
         return place, info.acceptance
 
-    (w, _), acceptance = jax.lax.scan(one, place, keys)
-    return w, jnp.mean(acceptance)
+    (w, _), acceptance = jax.lax.scan(one, place, (keys, kinds))
+    return w, acceptance
