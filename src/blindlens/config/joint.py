@@ -25,7 +25,7 @@ class SplitGibbsConfig(Stage):
 class RenoiseConfig(Stage):
     """The joint sampler for priors that are not Gaussian. Noise is in model units."""
 
-    warmup: int = Field(default=12, ge=1, description="sweeps before the first draw")
+    warmup: int = Field(default=10, ge=1, description="sweeps before the first draw")
     thin: int = Field(default=1, ge=1, description="sweeps per draw")
     first: float = Field(default=2.0, gt=0, description="noise from which a sweep starts at the most")
     last: float = Field(default=0.1, gt=0, description="least noise at which the lens moves")
@@ -39,7 +39,7 @@ class RenoiseConfig(Stage):
     translations: int = Field(default=2, ge=0, description="moves of the source by a whole pixel, and in size, a level")
     climb: int = Field(default=2, ge=1, description="Levenberg-Marquardt steps to the lens's local mode")
     moves: int = Field(default=1, ge=1, description="flights of lens and noisy source a level")
-    leaps: int = Field(default=12, ge=1, description="steps of such a flight")
+    leaps: int = Field(default=6, ge=1, description="steps of such a flight")
     angle: float = Field(default=0.3, gt=0, lt=1, description="of such a step at first, in radians; warm-up adapts it")
     lens_moves: int = Field(default=2, ge=1, description="flights of the lens alone a level")
     lens_leaps: int = Field(default=4, ge=1, description="steps of such a flight")

@@ -14,7 +14,7 @@ import scipy.linalg
 from jax import Array
 
 from ..prior import GaussianPrior
-from .parallel import spread
+from .parallel import in_turns, spread
 from .problem import Problem, condition, draw
 
 
@@ -179,9 +179,12 @@ def scatter(evidence: Evidence, eta: Array) -> Array:
 
 
 @eqx.filter_jit
-def _gram(evidence: Evidence, eta: Array) -> Array:
-    H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][:, : evidence.basis.shape[1]]
-    return H.T @ H
+def _grams(evidence: Evidence, eta: Array) -> Array:
+    def gram(evidence: Evidence, eta: Array) -> Array:
+        H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][:, : evidence.basis.shape[1]]
+        return H.T @ H
+
+    return spread(gram, evidence, eta)
 
 
 def informed(evidence: Evidence, modes: Array, tail: float, most: int) -> Informed:
@@ -193,7 +196,7 @@ def informed(evidence: Evidence, modes: Array, tail: float, most: int) -> Inform
     largest value only, so that a direction below that is not counted.
     """
     r = evidence.basis.shape[1]
-    total = sum(np.asarray(_gram(evidence, eta), np.float64) for eta in modes) / len(modes)
+    total = in_turns(_grams, evidence, modes).mean(0, np.float64)
     D, U = scipy.linalg.eigh(total, subset_by_index=(max(0, r - most), r - 1))
     D, U = np.maximum(D[::-1], 0), U[:, ::-1]
     D[1e-6 * D[0] > D] = 0

@@ -12,12 +12,12 @@ from ..prior import Denoiser
 from ..sampler.kernels import metropolis
 from .problem import Problem
 
-LEAST, MOST = 0.01, 0.08
+LEAST, MOST = 0.02, 0.12
 """Of the logarithm by which a source grows in one move."""
 
 
 def log_change(
-    denoiser: Denoiser, along: Callable[[Array], tuple[Array, Array]], sigma: Array, nodes: int = 6
+    denoiser: Denoiser, along: Callable[[Array], tuple[Array, Array]], sigma: Array, nodes: int = 8
 ) -> Array:
     """log p_sigma(x(1)) - log p_sigma(x(0)) for a path x(s) of noisy images, as a line integral of the score:
 

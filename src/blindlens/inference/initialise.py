@@ -27,7 +27,7 @@ from .evidence import Evidence, Mode, climb, curved, informed, log_posterior, sc
 from .foreign import ROUNDS, noted, without_foreign
 from .given import complete, coordinates, read_sets
 from .labels import other_shapes, relabelled_modes
-from .parallel import spread
+from .parallel import in_turns, spread
 from .problem import Problem, build_problem
 from .scales import ImageScales, binning, image_scales
 from .sersic import SersicFit, sersic_ends, sersic_fit
@@ -88,11 +88,7 @@ def _polish(evidence: Evidence, eta: Array, steps: int) -> Mode:
 
 def polish(evidence: Evidence, eta: Array, steps: int) -> Mode:
     """Levenberg-Marquardt and a Laplace approximation for each start (K, d), stacked."""
-    # one a device at a time, the last ones repeated to fill them, so that one program serves any number of starts
-    k = jax.local_device_count()
-    full = jnp.pad(eta, ((0, -len(eta) % k), (0, 0)), "edge")
-    modes = [jax.tree.map(np.asarray, _polish(evidence, full[i : i + k], steps)) for i in range(0, len(eta), k)]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(eta)], *modes)
+    return in_turns(lambda evidence, eta: _polish(evidence, eta, steps), evidence, eta)
 
 
 def distinct(eta: np.ndarray, values: np.ndarray, factors: np.ndarray | None, keep: int, within: float) -> np.ndarray:
@@ -229,13 +225,13 @@ def initialise(
     config: RunConfig,
     progress: Progress,
     scales: ImageScales | None = None,
-    curvature: bool = True,
+    rough: bool = False,
 ) -> Start:
     """The modes, the source's field of view, and the part of the image that matters.
 
-    `config.initialise.method` says how modes are looked for; all else is common. scales: of the observation. curvature:
-    that of the modes is measured, not taken from the Fisher matrix. Raises BlindlensError for a file that cannot be
-    used.
+    `config.initialise.method` says how modes are looked for; all else is common. scales: of the observation. rough: a
+    sampler that begins by climbing has no need of modes with all of the source's directions, nor of their measured
+    curvature. Raises BlindlensError for a file that cannot be used.
     """
     stage = config.initialise
     k = binning(observation, config)
@@ -305,13 +301,13 @@ def initialise(
         most = stage.directions(full.problem.operator.rays_a_pixel[0])
         directions = informed(full, eta, stage.tail, most)
         told = evidence(part, directions.basis, fov, search=False)
+        few = evidence(part, directions.basis[:, :middle_rank], fov, search=False)
         shapes = other_shapes(jax.random.fold_in(key, 1), told.problem, eta[0], SHAPES)
         if len(shapes):
             # these modes are there at the image's own resolution only
-            few = evidence(part, directions.basis[:, :middle_rank], fov, search=False)
             eta = jnp.concatenate([eta, polished(few, shapes, 2, stage.within).eta])
-        modes = polished(told, eta, stage.keep, stage.within)
-        if curvature:
+        modes = polished(few if rough else told, eta, stage.keep, stage.within)
+        if not rough:
             every = [curved(told, jax.tree.map(lambda leaf, i=i: leaf[i], modes)) for i in range(len(modes.eta))]
             modes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
         bar.advance()

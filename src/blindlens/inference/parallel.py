@@ -42,6 +42,18 @@ def spread(function: Callable[[Any, Any], Any], shared: Any, items: Any, batch_s
     )
 
 
+def in_turns(function: Callable[[Any, Any], Any], shared: Any, items: Any) -> Any:
+    """function(shared, items) for as many items at a time as there are devices, stacked, as NumPy arrays: one program
+    for any number of items.
+    """
+    count, k = len(jax.tree.leaves(items)[0]), jax.local_device_count()
+    # the last ones are repeated to fill the devices
+    full = jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], -count % k, 0)]), items)
+    turns = [jax.tree.map(lambda leaf, i=i: leaf[i : i + k], full) for i in range(0, count, k)]
+    done = [jax.tree.map(np.asarray, function(shared, turn)) for turn in turns]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *done)
+
+
 def _mapped(function: Callable[[Any], Any], items: Any, size: int | None) -> Any:
     """jax.lax.map in batches, which also takes arrays without elements (the amplitudes of no light)."""
     count = len(jax.tree.leaves(items)[0])

@@ -112,9 +112,8 @@ def begin(
     start_key, sample_key = jax.random.split(jax.random.key(config.seed))
     scales, start = image_scales(observation, config), read_start(store, observation, progress)
     if start is None:
-        # `renoise` finds the curvature under its own prior
-        curvature = not renoised(prior, config)
-        start = initialise(start_key, observation, gaussian, lens, config, progress, scales, curvature)
+        rough = renoised(prior, config)
+        start = initialise(start_key, observation, gaussian, lens, config, progress, scales, rough)
         write_start(store, start, progress)
     for note in start.observation.notes[len(observation.notes) :]:
         progress.say(f"note: {note}")

@@ -58,8 +58,9 @@ def adapted(stage: RenoiseConfig, first: float, explained: np.ndarray) -> float:
     Where p(x | x_t) is the Gaussian of its two moments, that mean explains the image at any level. Where the network's
     covariance leaves out what the image demands, it does not, and the level is too high.
     """
-    misfit = float(np.median(explained[:, 0] / explained[:, -1]))
-    return float(np.clip(first * (0.75 if misfit > 1 + stage.misfit else 1.1), 1.2 * stage.last, stage.first))
+    misfit = (float(np.median(explained[:, 0] / explained[:, -1])) - 1) / stage.misfit
+    factor = 1.1 if misfit <= 1 else 0.75 if misfit < 4 else 0.5
+    return float(np.clip(first * factor, 1.2 * stage.last, stage.first))
 
 
 def steered(angles: np.ndarray, acceptance: np.ndarray) -> np.ndarray:
