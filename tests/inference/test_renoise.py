@@ -1,5 +1,7 @@
 """The parts of the sampler for priors without a density, on a Gaussian one that hides its own."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,8 @@ from blindlens.errors import BlindlensError
 from blindlens.guidance import local_gaussian
 from blindlens.inference.evidence import Evidence, climb
 from blindlens.inference.problem import build_problem, condition
-from blindlens.inference.renoise import Renoise
-from blindlens.inference.renoise_run import adapted, ladder, steered
+from blindlens.inference.renoise import Chain, Metric, Renoise, SweepInfo
+from blindlens.inference.renoise_run import Group, adapted, ladder, steered, swept
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import simulate
 from blindlens.prior import GaussianPrior
@@ -27,15 +29,51 @@ def test_noise_must_fall():
 
 
 def test_sweeps_start_lower_where_the_mean_source_does_not_explain_the_image():
-    stage, good, bad = RenoiseConfig(), np.array([[1.0, 0.9, 0.98]] * 4), np.array([[3.0, 1.2, 1.0]] * 4)
+    stage, good, bad = RenoiseConfig(), np.array([[0.97, 0.9, 0.98]] * 4), np.array([[3.0, 1.2, 1.0]] * 4)
     first = stage.first
     for _ in range(20):
         assert stage.last < adapted(stage, first, bad) < first or first == pytest.approx(1.2 * stage.last)
         first = adapted(stage, first, bad)
     assert first == pytest.approx(1.2 * stage.last)
-    for _ in range(30):
+    for _ in range(40):
         first = adapted(stage, first, good)
     assert first == stage.first
+    # the farther off, the faster
+    little, much = (np.array([[ratio, 1.0, 1.0]] * 4) for ratio in (1.01, 1.3))
+    assert [adapted(stage, 1.0, explained) for explained in (good, little, much)] == pytest.approx([1.1, 0.75, 0.5])
+
+
+def test_flights_have_the_metric_that_chains_saw_late_in_the_warm_up():
+    """The mean over chains; what was seen while chains settled counts for nothing, what was seen early by halves."""
+    stage, d, chains = RenoiseConfig(warmup=8, levels=2), 3, 2
+    given = []
+
+    def sweep(keys, chain, which, how):
+        given.append(how)
+        scale = jnp.array([1.0, 3.0])[:, None] * 10.0 ** (len(given) - 1)
+        metric = Metric(
+            scale[..., None, None] * jnp.eye(d) * jnp.ones((2, 2, 1, 1)), scale[..., None] * jnp.ones((2, 2, d))
+        )
+        each = jnp.ones((chains, 2, 2))
+        return chain, SweepInfo(jnp.ones(chains), 0.8 * each, each, jnp.ones((chains, 2)), metric)
+
+    begin = Chain(jnp.zeros((chains, d)), jnp.zeros((chains, 4, 4)), jnp.zeros((chains, 0)))
+    group = Group(SimpleNamespace(), jnp.zeros((1, 16, 2)), np.zeros(chains, int), [jax.random.key(0)], begin)
+    run = group.begun(stage)
+    for b in range(10):
+        run, _ = swept(SimpleNamespace(stage=stage, run=sweep), group, b, run)
+    means = [float(how.metric.precision[0, 0, 0, 0]) for how in given]
+    # sweeps 0 and 1 settle, 2 and 3 forget by halves, 4 to 7 add
+    seen = 2 * 10.0 ** np.arange(8)
+    early = (seen[1] / 2 + seen[2]) / 1.5
+    assert means[:4] == pytest.approx([1.0, seen[0], seen[1], early])
+    total, weight = (seen[1] / 2 + seen[2]) / 2 + seen[3], 1.5 / 2 + 1
+    assert means[4:] == pytest.approx(
+        [(total + seen[4 : 4 + k].sum()) / (weight + k) for k in range(5)] + [(total + seen[4:8].sum()) / (weight + 4)]
+    )
+    assert [bool(how.settle) for how in given] == [True] * 2 + [False] * 8
+    assert [bool(how.adapt) for how in given] == [True] * 8 + [False] * 2
+    np.testing.assert_allclose(given[-1].metric.occam[0, 1], means[-1], rtol=1e-5)
 
 
 def test_four_flights_of_five_are_to_end_well():

@@ -32,7 +32,7 @@ class RenoiseConfig(Stage):
     levels: int = Field(default=2, ge=2, description="noise levels at which it does, spread evenly in their logarithm")
     end: float = Field(default=0.01, gt=0, description="noise at which the diffusion ends")
     misfit: float = Field(
-        default=0.05, gt=0, description="share by which chi2 of the mean source at `first` may exceed that at `last`"
+        default=0.0, ge=0, description="share by which chi2 of the mean source at `first` may exceed that at `last`"
     )
     rank: int = Field(default=128, ge=1, description="directions of the source that follow the lens at the most")
     krylov: int = Field(default=48, ge=0, description="further ones, by what is left of the image")

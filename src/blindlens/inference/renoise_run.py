@@ -47,6 +47,10 @@ class Run(NamedTuple):
     metrics: np.ndarray
 
 
+FAR = 0.15
+"""Share of chi2 above what is allowed at which the first noise level falls by half at once."""
+
+
 def ladder(stage: RenoiseConfig, first: float) -> np.ndarray:
     """The noise levels of a sweep, (levels + 1,)."""
     return np.append(np.geomspace(first, stage.last, stage.levels), stage.end)
@@ -58,8 +62,8 @@ def adapted(stage: RenoiseConfig, first: float, explained: np.ndarray) -> float:
     Where p(x | x_t) is the Gaussian of its two moments, that mean explains the image at any level. Where the network's
     covariance leaves out what the image demands, it does not, and the level is too high.
     """
-    misfit = (float(np.median(explained[:, 0] / explained[:, -1])) - 1) / stage.misfit
-    factor = 1.1 if misfit <= 1 else 0.75 if misfit < 4 else 0.5
+    misfit = float(np.median(explained[:, 0] / explained[:, -1])) - 1 - stage.misfit
+    factor = 1.1 if misfit <= 0 else 0.75 if misfit < FAR else 0.5
     return float(np.clip(first * factor, 1.2 * stage.last, stage.first))
 
 
