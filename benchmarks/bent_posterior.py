@@ -42,7 +42,8 @@ def main() -> None:
     folder, progress = EXAMPLES / arguments.example, Progress(Console(stderr=True))
     files = (folder / f"{name}.fits" for name in ("image", "noise", "psf"))
     observation = Observation.from_fits(*files, pixel_scale=0.05)
-    config, lens, observation = prepared(RunConfig(initialise={"most_rank": max(RANKS)}), None, observation, progress)
+    config = RunConfig(prior="galaxy-gaussian", initialise={"most_rank": max(RANKS)})
+    config, lens, observation = prepared(config, None, observation, progress)
     prior = load_prior(config.prior)
     assert isinstance(prior, GaussianPrior)
     (_, full, problem, start) = begin(observation, prior, lens, config, arguments.out, progress).system

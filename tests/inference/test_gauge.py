@@ -1,5 +1,6 @@
 """Moves of the source with its field: what they change of the prior, and that they leave it as it is."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,9 @@ from blindlens.inference.scales import image_scales
 from blindlens.lens.mass import LensModel
 from blindlens.observation import Observation
 from blindlens.prior import GaussianPrior, load_prior
+
+NOISE = 0.8
+"""Of the images that move, where moves are to leave their density as it is."""
 
 
 def galaxies(n, dtype=jnp.float32):
@@ -124,21 +128,20 @@ def test_the_image_stays_where_the_field_shrinks_as_the_source_grows(problem):
     assert not bool(problem.enlarged(eta, jnp.asarray(9.0))[1])
 
 
-def z_scores(problem, prior, told, chains=1500, moves=12):
+def z_scores(problem, prior, told, log_likelihood=lambda eta, x_t: jnp.zeros(()), chains=1500, moves=12):
     """Of moments of eta and x_t after moves from exact draws of p(l) p_sigma(x_t); the shares of moves that were made.
 
-    told: the prior by which moves are accepted.
+    told: the prior by which moves are accepted, times the likelihood.
     """
-    sigma = 0.8
+    sigma = NOISE
     names = [problem.space.block(name)[1] for name in ("xs", "ys", "flux_scale", "source_fov")]
-    same = lambda eta, x_t: jnp.zeros(())  # noqa: E731
 
     def run(key):
         one, two, three, four = jax.random.split(key, 4)
         x_t = prior.sample(one) + sigma * jax.random.normal(two, prior.mean.shape)
         begin = (jax.random.normal(three, (problem.space.size,)), x_t)
         keys = jax.random.split(four, moves)
-        eta, x_t, made = regauged(keys, *begin, jnp.asarray(sigma), problem, told, same)
+        eta, x_t, made = regauged(keys, *begin, jnp.asarray(sigma), problem, told, log_likelihood)
         return begin, (eta, x_t), made
 
     @jax.jit
@@ -180,3 +183,19 @@ def test_control_moves_that_are_always_made_do_not(problem, monkeypatch):
     monkeypatch.setattr(gauge, "log_change", lambda *_: jnp.zeros(()))
     prior = galaxies(16)
     assert np.abs(z_scores(problem, prior, Hidden(prior, n=16))[0]).max() > 8
+
+
+def test_the_likelihood_takes_part(problem):
+    """Under another prior, whose ratio to the right one is the likelihood; left out, the density changes."""
+    prior = galaxies(16)
+    # the other's sources lie off the middle
+    other = eqx.tree_at(lambda p: p.mean, prior, jnp.roll(prior.mean, (2, -1), (0, 1)))
+    B = np.asarray(prior.basis, float)
+    E = B / np.linalg.norm(B, axis=0)
+    S = B @ B.T + prior.delta**2 * (np.eye(256) - E @ E.T) + NOISE**2 * np.eye(256)
+    # log N(x; mean, S) - log N(x; other mean, S) but for a constant
+    weight = jnp.asarray(np.linalg.solve(S, np.asarray(prior.mean - other.mean, float).ravel()), jnp.float32)
+    z, made = z_scores(problem, prior, Hidden(other, n=16), lambda eta, x_t: x_t.ravel() @ weight)
+    print("made", made, "z", z.round(1))
+    assert np.abs(z).max() < 4
+    assert np.abs(z_scores(problem, prior, Hidden(other, n=16))[0]).max() > 8  # control

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blindlens.inference.parallel import spread, stacked, taken
+from blindlens.inference.parallel import in_turns, spread, stacked, taken
 
 SCRIPT = """
 import jax, jax.numpy as jnp
@@ -94,3 +94,19 @@ def test_batches_of_an_accelerator_take_arrays_without_elements(monkeypatch):
         squared, none = spread(lambda shared, item: (shared * item[0] ** 2, item[1]), jnp.asarray(2.0), items)
         np.testing.assert_array_equal(squared, 2 * items[0] ** 2)
         assert none.shape == (7, 0)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_in_turns_takes_as_many_as_there_are_devices(count, monkeypatch):
+    monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+    sizes = []
+
+    def twice(shared, items):
+        sizes.append(len(items["v"]))
+        return {"twice": shared * items["v"], "sum": items["v"].sum(1)}
+
+    v = jnp.arange(3.0 * count).reshape(count, 3)
+    out = in_turns(twice, 2.0, {"v": v})
+    np.testing.assert_array_equal(out["twice"], 2 * v)
+    np.testing.assert_array_equal(out["sum"], v.sum(1))
+    assert sizes == [2] * -(-count // 2)

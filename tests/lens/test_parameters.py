@@ -205,3 +205,12 @@ def test_maps_trace_under_jit_and_batch():
     eta = jax.random.normal(jax.random.key(5), (7, 3, 12))
     again = jax.jit(lambda e: space.to_normal(space.from_normal(e)))(eta)
     assert float(jnp.abs(again - eta).max()) < 1e-3
+
+
+def test_rates_are_those_of_the_parameters_but_for_a_constant():
+    space = ParameterSpace((Uniform("t", 0.8, 1.2), Q, LogUniform("flux_scale", 0.5, 8.0)))
+    eta = jnp.array([0.7, 0.3, -0.4, -1.2])
+    of = lambda name: jax.grad(lambda eta: space.from_normal(eta)[name])(eta)  # noqa: E731
+    wanted = np.array([of("t")[0] / 0.4, 1, 1, of("flux_scale")[3] / space.from_normal(eta)["flux_scale"] / np.log(16)])
+    np.testing.assert_allclose(space.rates(eta), wanted, rtol=1e-5)
+    assert (np.asarray(space.rates(jnp.full(4, 9.0))) > 0).all()

@@ -1,6 +1,6 @@
 """The joint sampler for score priors where clumps of the source come and go: a prior that is known exactly.
 
-python -m pytest -m slow -s tests/statistical/test_sparse_prior.py; 16 systems, 80 seconds each on one core.
+python -m pytest -m slow -s tests/statistical/test_sparse_prior.py; 16 systems, 30 seconds each on one core.
 """
 
 import json

@@ -79,7 +79,7 @@ class RunConfig(Config):
     lens_params: Path | None = Field(
         default=None, description="a file of lens parameters that are known: the source alone is drawn"
     )
-    prior: str = Field(default="galaxy-gaussian", description="a prior's name in the package, or a path")
+    prior: str = Field(default="galaxy64", description="a prior's name in the package, or a path")
     source_fov: float | None = Field(
         default=None, gt=0, description="source field in arcsec; null: chosen from the data"
     )

@@ -88,7 +88,7 @@ def regauged(
     log_likelihood: Callable[[Array, Array], Array],
 ) -> tuple[Array, Array, Array]:
     """Noisy source and its field move by one pixel a side at the most in opposite senses, and grow in opposite senses
-    where the field is free, as often as there are keys: eta, x_t, share of the moves that were made.
+    where field and flux scale are free, as often as there are keys: eta, x_t, share of the moves that were made.
     """
     grows = {"source_fov", "flux_scale"} <= set(problem.space.names)
 

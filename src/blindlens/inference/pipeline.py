@@ -191,7 +191,9 @@ def surrogate(prior: Denoiser, config: RunConfig) -> GaussianPrior:
     if isinstance(prior, GaussianPrior):
         return prior
     if config.method == "evidence":
-        raise BlindlensError("--method evidence needs a Gaussian prior; use --method joint with this one")
+        raise BlindlensError(
+            "--method evidence needs a Gaussian prior; give one, such as --prior galaxy-gaussian, or --method joint"
+        )
     gaussian = load_prior(config.surrogate, prior.n)
     if not isinstance(gaussian, GaussianPrior):
         raise BlindlensError(

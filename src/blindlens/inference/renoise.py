@@ -42,24 +42,36 @@ class Chain(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """Of the lens given x_t, at each level: its precision, (levels, d, d); what `climb` tells of the determinant,
-    (levels, d).
+    """Of the lens given x_t, at each level: its precision without the prior's, (levels, d, d); what `climb` tells of
+    the determinant, (levels, d). Both in the coordinates that `ParameterSpace.rates` is about: those in eta are other
+    ones where chains lie far apart, as in the flux scale.
     """
 
     precision: Array
     occam: Array
 
+    @staticmethod
+    def of(precision: Array, occam: Array, rates: Array) -> "Metric":
+        """From those in eta, of one level, at a place with these rates, (d,)."""
+        data = precision - jnp.eye(len(rates), dtype=precision.dtype)
+        return Metric(data / jnp.outer(rates, rates), occam / rates)
+
+    def precision_of(self, rates: Array) -> Array:
+        """That in eta, the prior's with it, of one level, (d, d)."""
+        return self.precision * jnp.outer(rates, rates) + jnp.eye(len(rates), dtype=rates.dtype)
+
 
 class Sweep(NamedTuple):
     """How a sweep goes. sigmas: the levels, falling, and the noise at which the diffusion ends, (levels + 1,); angles:
-    of the steps of flights of lens and source, and of the lens alone, at each level, (levels, 2); metric: for flights.
-    adapt: the metric where a level begins is looked at (warm-up); settle: and flies, and the lens begins the level at
-    its mode.
+    of the steps of flights of lens and source, and of the lens alone, at each level, (levels, 2); metric: for flights,
+    with the rates of `reference`, a lens near the chain's that does not depend on it, (d,). adapt: the metric where a
+    level begins is looked at (warm-up); settle: and flies, and the lens begins the level at its mode.
     """
 
     sigmas: Array
     angles: Array
     metric: Metric
+    reference: Array
     settle: Array
     adapt: Array
 
@@ -87,12 +99,23 @@ class Renoise(eqx.Module):
     probes: Array
     stage: RenoiseConfig = eqx.field(static=True)
 
-    def slopes(self, local: LocalGaussian, mean: Callable, L: Array, occam: Array, eta: Array, x_t: Array) -> Slopes:
-        """Of log p(x_t) + log p(y | l, x_t) + log p(l), with the covariance of `local` and the mean at x_t, `mean`."""
+    def slopes(
+        self,
+        local: LocalGaussian,
+        mean: Callable[[Array], Array],
+        L: Array,
+        occam: Array,
+        eta: Array,
+        x_t: Array,
+    ) -> Slopes:
+        """Of log p(x_t) + log p(y | l, x_t) + log p(l), with the covariance of `local` and the mean at x_t, `mean`.
+
+        occam: a Metric's, of one level.
+        """
         D, pull = jax.vjp(mean, x_t)
         basis = local.directions * local.sd(local.sigma)
         if self.problem.light is None:
-            by_eta, by_D = quick_slopes(self.problem, basis, L, occam, eta, D)
+            by_eta, by_D = quick_slopes(self.problem, basis, L, occam * self.problem.space.rates(eta), eta, D)
         else:
             by_eta, by_D = posterior_slopes(self.problem, basis, eta, D)
         return Slopes(by_eta, pull(by_D)[0], (D - x_t) / local.sigma**2)
@@ -109,14 +132,16 @@ class Renoise(eqx.Module):
     ) -> tuple[Array, Array, Array, Metric, Array]:
         """l, x_t | y, then a: eta, x_t, a, the metric here, mean acceptances. metric, angle: of this level."""
         model = Evidence(self.problem, local.directions * local.sd(local.sigma), local.mean)
+        rates = self.problem.space.rates
 
         def mode() -> tuple[Array, Metric]:
             found, occam = climb(model, eta, jnp.where(how.settle, self.stage.climb, 0))
             precision = jax.scipy.linalg.cho_solve((found.factor, True), jnp.eye(len(eta), dtype=eta.dtype))
-            return found.eta, Metric(precision, occam)
+            return found.eta, Metric.of(precision, occam, rates(found.eta))
 
         eta, here = jax.lax.cond(how.adapt, mode, lambda: (eta, jax.tree.map(jnp.zeros_like, metric)))
-        precision, occam = jax.tree.map(lambda here, held: jnp.where(how.settle, here, held), here, metric)
+        metric = jax.tree.map(lambda here, held: jnp.where(how.settle, here, held), here, metric)
+        precision = metric.precision_of(rates(jnp.where(how.settle, eta, how.reference)))
         white = White(jnp.linalg.cholesky(precision), jnp.zeros((x_t.size, 0), x_t.dtype), local.sigma)
         value, L = model.conditioned(eta)
         place = Place(white.of(eta, x_t), value - jnp.sum(eta**2) / 2)
@@ -130,7 +155,7 @@ class Renoise(eqx.Module):
             def mean(x_t: Array) -> Array:
                 return jax.lax.cond(whole, lambda x_t: self.prior(x_t, local.sigma), lambda _: local.mean, x_t)
 
-            return self.slopes(local, mean, L, occam, *white.at(w)).forces(white)
+            return self.slopes(local, mean, L, metric.occam, *white.at(w)).forces(white)
 
         stage = self.stage
         alone = np.arange(stage.lens_moves + stage.moves) < stage.lens_moves
@@ -186,17 +211,17 @@ class Renoise(eqx.Module):
     @eqx.filter_jit
     def run(self, keys: Array, chains: Chain, which: Array, how: Sweep) -> tuple[Chain, SweepInfo]:
         """One sweep of every chain, of a stack of problems. keys (K,); which: the chain's problem, (K,); how: `sigmas`,
-        `angles` and `metric` by problem, (systems, ...).
+        `angles` and `metric` by problem, (systems, ...), `reference` by chain, (K, d).
         """
 
         def one(shared, item):
             many, how = shared
-            key, chain, which = item
+            key, chain, which, reference = item
             problem, probes, sigmas, angles, metric = taken(
                 (many.problem, many.probes, how.sigmas, how.angles, how.metric), which
             )
             return Renoise(problem, many.prior, probes, many.stage).sweep(
-                key, chain, Sweep(sigmas, angles, metric, how.settle, how.adapt)
+                key, chain, Sweep(sigmas, angles, metric, reference, how.settle, how.adapt)
             )
 
-        return spread(one, (self, how), (keys, chains, which))
+        return spread(one, (self, how), (keys, chains, which, how.reference))

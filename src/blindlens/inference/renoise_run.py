@@ -35,12 +35,13 @@ class System(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a sweep hands to the next: the chains, and by system the noise from which sweeps start, (systems,), the
-    angles of the steps of flights, (systems, levels, 2), and the sum of the metrics seen so far, (systems, ...), with
-    their number, (systems,).
+    """What a sweep hands to the next: the chains; their lenses at the end of the warm-up, or now in it, (K, d); and by
+    system the noise from which sweeps start, (systems,), the angles of the steps of flights, (systems, levels, 2), and
+    the sum of the metrics seen so far, (systems, ...), with their number, (systems,).
     """
 
     chains: Chain
+    reference: np.ndarray
     first: np.ndarray
     angles: np.ndarray
     metric: Metric
@@ -127,9 +128,9 @@ class Group(NamedTuple):
         """What the first sweep begins from."""
         count, d = len(self.keys), self.begin.eta.shape[1]
         # the first sweep settles, and flies with what it finds
-        metric = Metric(np.tile(np.eye(d), (count, stage.levels, 1, 1)), np.zeros((count, stage.levels, d)))
+        metric = Metric(np.zeros((count, stage.levels, d, d)), np.zeros((count, stage.levels, d)))
         angles = np.tile([stage.angle, stage.lens_angle], (count, stage.levels, 1))
-        return Run(self.begin, np.full(count, stage.first), angles, metric, np.ones(count))
+        return Run(self.begin, np.asarray(self.begin.eta), np.full(count, stage.first), angles, metric, np.ones(count))
 
     def draws(self, kept: Sequence[Trace], draws: int, extra: Callable[[Trace], dict[str, Any]]) -> list[Draws]:
         """Each system's. extra: plain values, from its last trace."""
@@ -143,19 +144,19 @@ class Group(NamedTuple):
 def swept(sampler: Renoise, group: Group, b: int, run: Run) -> tuple[Run, SweepInfo]:
     """Sweep number b of all chains; the warm-up adapts.
 
-    What the chains of a system saw of its metric in the second half of the warm-up is averaged: no chain's own place
-    decides, and where lenses differ in how well they are known the best known sets the units, so that no direction of
-    a flight is stiff.
+    What the chains of a system saw of its metric is averaged, before the second half of the warm-up by halves: no
+    chain's own place decides, and where lenses differ in how well they are known the best known sets the units.
     """
     stage, which, angles, first, metric = sampler.stage, group.which, run.angles, run.first, run.metric
     settle, adapt = 4 * b < stage.warmup, b < stage.warmup
     sigmas = np.array([ladder(stage, level) for level in first])
     mean = jax.tree.map(lambda total: (total.T / run.metrics).T, metric)
     sizes = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (sigmas, angles, mean))
-    how = Sweep(*sizes, jnp.asarray(settle), jnp.asarray(adapt))
+    how = Sweep(*sizes, jnp.asarray(run.reference), jnp.asarray(settle), jnp.asarray(adapt))
     now, info = sampler.run(group.block_keys(b), run.chains, jnp.asarray(which), how)
-    metrics = run.metrics
+    metrics, reference = run.metrics, run.reference
     if adapt:
+        reference = np.asarray(now.eta)
         angles = np.array(list(map(steered, angles, group.by_system(info.acceptance))))
         # where chains came from is forgotten
         kept = 0.0 if settle else 0.5 if 2 * b < stage.warmup else 1.0
@@ -165,7 +166,7 @@ def swept(sampler: Renoise, group: Group, b: int, run: Run) -> tuple[Run, SweepI
     if adapt and not settle:
         explained = group.by_system(info.explained)
         first = np.array([adapted(stage, level, of) for level, of in zip(first, explained, strict=True)])
-    return Run(now, first, angles, metric, metrics), info
+    return Run(now, reference, first, angles, metric, metrics), info
 
 
 def gauge_stats(acceptance: Array) -> dict[str, Array]:

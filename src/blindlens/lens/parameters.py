@@ -145,6 +145,9 @@ class LogUniform(_Single):
         return (Prior("log-uniform", float(self.low), float(self.high), self.unit),)
 
 
+FLAT = 1e-3
+"""Of `rates` at the least, which single precision can still divide by."""
+
 NEXT = 1e-3
 """|eta| at which single precision still tells what lies next to the pole of a disc."""
 
@@ -264,6 +267,15 @@ class ParameterSpace(eqx.Module):
             params.update(zip(block.names, values, strict=True))
             start += block.size
         return params
+
+    def rates(self, eta: Array) -> Array:
+        """d u/d eta, (d,), of coordinates u in which the image changes about as fast everywhere, where in eta it hardly
+        does near the ends of a range: u = Phi(eta) of parameters alone, in proportion to which they, or their
+        logarithms, go; eta itself of pairs. At least FLAT.
+        """
+        alone = np.concatenate([np.full(block.size, block.size == 1) for block in self.blocks])
+        density = jnp.exp(-(eta**2) / 2) / math.sqrt(2 * math.pi)
+        return jnp.where(alone, jnp.maximum(density, FLAT), 1.0)
 
     def to_normal(self, params: dict[str, Array]) -> Array:
         """{name: (...)} -> eta (..., d). A value at the very edge of its range maps to the last finite eta.
