@@ -12,7 +12,8 @@ noise of 2, 0.5 and 0.1 on their sources:
 - chi2 per pixel of the mean source by the number of directions that C is looked at in;
 - the line integral of the longest growth by its number of nodes.
 
-Then, at each of the sampler's levels, the eigenvalues of each chain's own metric in the space of the mean one.
+Then, at each of the sampler's levels, the least and the greatest eigenvalue of each chain's last metric in the space of
+the mean one, which was taken in coordinates u (as the sampler does) or in eta; and the slope of the determinant.
 """
 
 import argparse
@@ -33,7 +34,8 @@ from blindlens.inference import pipeline
 from blindlens.inference.evidence import Evidence, climb
 from blindlens.inference.gauge import MOST, growth, log_change
 from blindlens.inference.parallel import taken
-from blindlens.inference.renoise import Chain, Renoise
+from blindlens.inference.problem import Problem
+from blindlens.inference.renoise import Chain, Metric, Renoise
 from blindlens.inference.renoise_run import Group, swept
 from blindlens.inference.slopes import Slopes, posterior_slopes
 from blindlens.progress import Progress
@@ -41,7 +43,7 @@ from blindlens.sampler import flight
 from blindlens.sampler.flight import Place, White
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "source_complex"
-SIGMAS, ANGLES, STEPS = (2.0, 0.5, 0.1), (0.05, 0.1, 0.2, 0.3), 6
+SIGMAS, ANGLES, STEPS = (2.0, 0.5, 0.1), (0.05, 0.1, 0.2), 6
 KINDS = ("quick", "exact", "within C")
 
 
@@ -57,6 +59,7 @@ def ratios(sampler: Renoise, chain: Chain, x_t: Array, sigma: Array, angle: Arra
     precision = jnp.linalg.inv(found.factor @ found.factor.T)
     white = White(jnp.linalg.cholesky(precision), jnp.zeros((x_t.size, 0)), sigma)
     value, L = model.conditioned(chain.eta)
+    held = occam / problem.space.rates(chain.eta)
 
     def mean(x_t: Array) -> Array:
         D, E = prior(x_t, sigma), local.directions
@@ -68,7 +71,7 @@ def ratios(sampler: Renoise, chain: Chain, x_t: Array, sigma: Array, angle: Arra
 
     def forces(w: Array) -> flight.Forces:
         eta, x_t = white.at(w)
-        slopes = sampler.slopes(local, mean, L, occam, eta, x_t)
+        slopes = sampler.slopes(local, mean, L, held, eta, x_t)
         if kind == "exact":
             D, pull = jax.vjp(mean, x_t)
             by_eta, by_D = posterior_slopes(problem, model.basis, eta, D)
@@ -129,11 +132,11 @@ def main() -> None:
     stage, group = config.renoise, Group.of([begun.system], config.chains, config.renoise)
     many = Renoise(group.problem, begun.prior, group.probes, stage)
     run = group.begun(stage)
-    metrics = []
+    seen_by = []
     for b in range(arguments.sweeps):
         run, info = swept(many, group, b, run)
         if b < stage.warmup and 4 * b >= stage.warmup:
-            metrics.append(np.asarray(info.metric.precision, float))
+            seen_by.append((run.reference, jax.tree.map(np.asarray, info.metric)))
     problem, probes = taken((group.problem, group.probes), jnp.asarray(0))
     wide = jnp.asarray(np.linalg.qr(np.asarray(begun.system.start.informed.basis, float))[0], jnp.float32)
 
@@ -162,13 +165,28 @@ def main() -> None:
                     f"  growth by {by:.2f}, 8, 16, 32, 64 nodes: " + ", ".join(f"{v:.2f}" for v in values), flush=True
                 )
 
-    mean = np.mean(metrics[len(metrics) // 2 :], (0, 1))
-    for level in range(stage.levels):
-        for c in range(config.chains):
-            of = relative(metrics[-1][c, level], mean[level])
-            print(f"level {level}, chain {c}: last metric in the space of the mean {np.round(of, 2)}")
-        between = relative(metrics[-1][0, level], metrics[-1][1, level])
-        print(f"level {level}: one chain's last in the space of the other's {np.round(between, 2)}")
+    pooled(problem, seen_by[len(seen_by) // 2 :])
+
+
+def pooled(problem: Problem, seen_by: list[tuple[np.ndarray, Metric]]) -> None:
+    """What metrics of sweeps have in common: by sweep, the lenses of the chains, (K, d), and their metrics."""
+    _, f = problem.space.block("flux_scale")
+    low, high = problem.space.priors()["flux_scale"][1:3]
+    rates = [[np.asarray(problem.space.rates(jnp.asarray(eta)), float) for eta in etas] for etas, _ in seen_by]
+    for level in range(seen_by[0][1].occam.shape[1]):
+        u = [[Metric(m.precision[c, level], m.occam[c, level]) for c in range(len(m.occam))] for _, m in seen_by]
+        eta = [[m.precision_of(r) for m, r in zip(ms, rs, strict=True)] for ms, rs in zip(u, rates, strict=True)]
+        mean_u = Metric(np.mean([[m.precision for m in ms] for ms in u], (0, 1)), np.zeros(0))
+        mean_eta = np.mean(eta, (0, 1))
+        print(f"level {level}")
+        for c, (own, r, last) in enumerate(zip(eta[-1], rates[-1], u[-1], strict=True)):
+            ends = (relative(own, mean)[[0, -1]].round(2) for mean in (mean_u.precision_of(r), mean_eta))
+            print("  chain {}: eigenvalues in the space of the mean in u {}, of that in eta {}".format(c, *ends))
+            slope, scale = last.occam[f], float(problem.params(jnp.asarray(seen_by[-1][0][c]))["flux_scale"])
+            print(
+                f"    flux scale {scale:.4f}, the determinant's slope in it {slope * r[f]:.0f} in eta, "
+                f"{slope / np.log(high / low):.0f} per unit of its logarithm"
+            )
 
 
 if __name__ == "__main__":
