@@ -15,8 +15,8 @@ from .problem import Problem
 LEAST, MOST = 0.02, 0.16
 """Of the logarithm by which a source grows in one move."""
 SHIFT_NODES, GROWTH_NODES = 8, 16
-"""Of the line integrals: at the longest growth their errors are below 0.01 nat where it costs nothing, 0.07 where it costs
-5, 0.2 where it costs 11 (`benchmarks/flights.py`)."""
+"""Of the line integrals: at the longest growth their errors are below 0.01 nat where it costs nothing, 0.07 where it
+costs 5, 0.2 where it costs 11 (`benchmarks/flights.py`)."""
 
 
 def log_change(denoiser: Denoiser, along: Callable[[Array], tuple[Array, Array]], sigma: Array, nodes: int) -> Array:
