@@ -76,7 +76,8 @@ def infer(
     contaminants
         Mask neighbours found far from the lens (the default), or keep them.
     prior
-        A prior's name in the package, or a path.
+        A prior's name in the package, or a path: galaxy64, a score model of galaxies, unless given; galaxy-gaussian is
+        faster.
     config
         A YAML file, or a preset: default, fast, paper.
     method
