@@ -24,7 +24,7 @@ from blindlens.progress import Progress
 
 def tiny(run=(), **systems) -> CoverageConfig:
     """The exact oracle on systems that are drawn from its own prior: calibrated, whatever the size."""
-    oracle = {"method": "evidence", "draws": 16}
+    oracle = {"prior": "galaxy-gaussian", "method": "evidence", "draws": 16}
     return CoverageConfig.from_mapping({"systems": SMALL_SYSTEMS | systems, "run": SMALL_RUN | oracle | dict(run)})
 
 
