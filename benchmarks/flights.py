@@ -79,7 +79,7 @@ def ratios(sampler: Renoise, chain: Chain, x_t: Array, sigma: Array, angle: Arra
         return slopes._replace(score=(prior(x_t, sigma) - x_t) / sigma**2).forces(white)
 
     place = Place(white.of(chain.eta, x_t), value - jnp.sum(chain.eta**2) / 2)
-    return jax.lax.map(lambda key: flight.trajectory(key, place, f, forces, angle, STEPS)[1], keys)
+    return jax.lax.map(lambda key: flight.fly(key, place, f, forces, angle, STEPS)[1].log_ratio, keys)
 
 
 @eqx.filter_jit

@@ -55,7 +55,9 @@ def test_flights_have_the_metric_that_chains_saw_late_in_the_warm_up():
             scale[..., None, None] * jnp.eye(d) * jnp.ones((2, 2, 1, 1)), scale[..., None] * jnp.ones((2, 2, d))
         )
         each = jnp.ones((chains, 2, 2))
-        return chain, SweepInfo(jnp.ones(chains), 0.8 * each, each, jnp.ones((chains, 2)), metric)
+        return chain._replace(eta=chain.eta + 1), SweepInfo(
+            jnp.ones(chains), 0.8 * each, each, jnp.ones((chains, 2)), metric
+        )
 
     begin = Chain(jnp.zeros((chains, d)), jnp.zeros((chains, 4, 4)), jnp.zeros((chains, 0)))
     group = Group(SimpleNamespace(), jnp.zeros((1, 16, 2)), np.zeros(chains, int), [jax.random.key(0)], begin)
@@ -74,6 +76,9 @@ def test_flights_have_the_metric_that_chains_saw_late_in_the_warm_up():
     assert [bool(how.settle) for how in given] == [True] * 2 + [False] * 8
     assert [bool(how.adapt) for how in given] == [True] * 8 + [False] * 2
     np.testing.assert_allclose(given[-1].metric.occam[0, 1], means[-1], rtol=1e-5)
+    # the place whose rates they go with moves in the warm-up only
+    assert [float(how.reference[0, 0]) for how in given] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8]
+    assert float(run.chains.eta[0, 0]) == 10
 
 
 def test_four_flights_of_five_are_to_end_well():
@@ -154,3 +159,16 @@ def test_a_metric_is_that_of_another_place_where_parameters_are_as_well_known():
     assert float(moved[start, start]) < 0.2 * float(precision[start, start])
     rest = np.delete(np.diag(np.asarray(moved)), start)
     np.testing.assert_allclose(rest, 1.0, atol=1e-6)
+
+
+def test_a_metric_that_rounding_has_made_indefinite_is_one_all_the_same():
+    """As of a chain near the end of a range, for one in the middle: errors there grow by the squared ratio of rates."""
+    rates = jnp.array([1e-3, 0.4, 1.0])
+    rounded = jnp.diag(jnp.array([1.0 - 1e-5, 1e6, 1.0]))  # by less than single precision loses beside 1e6
+    held = Metric.of(rounded, jnp.zeros(3), rates)
+    moved = held.precision * 0.16 + jnp.eye(3)
+    assert not np.isfinite(np.asarray(jnp.linalg.cholesky(moved))).all()  # control
+    precision = held.precision_of(jnp.full(3, 0.4))
+    assert np.isfinite(np.asarray(jnp.linalg.cholesky(precision))).all()
+    assert float(jnp.linalg.eigvalsh(precision)[0]) > 0.9
+    assert float(precision[1, 1]) == pytest.approx(float(moved[1, 1]), rel=1e-4)

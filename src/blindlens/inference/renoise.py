@@ -57,15 +57,21 @@ class Metric(NamedTuple):
         return Metric(data / jnp.outer(rates, rates), occam / rates)
 
     def precision_of(self, rates: Array) -> Array:
-        """That in eta, the prior's with it, of one level, (d, d)."""
-        return self.precision * jnp.outer(rates, rates) + jnp.eye(len(rates), dtype=rates.dtype)
+        """That in eta, the prior's with it, of one level, (d, d).
+
+        No eigenvalue is below 1, which is the prior's alone: where chains lie near the ends of ranges, rates are small,
+        and what single precision has lost of the smallest eigenvalues grows.
+        """
+        lam, v = jnp.linalg.eigh(self.precision * jnp.outer(rates, rates) + jnp.eye(len(rates), dtype=rates.dtype))
+        return (v * jnp.maximum(lam, 1.0)) @ v.T
 
 
 class Sweep(NamedTuple):
     """How a sweep goes. sigmas: the levels, falling, and the noise at which the diffusion ends, (levels + 1,); angles:
     of the steps of flights of lens and source, and of the lens alone, at each level, (levels, 2); metric: for flights,
-    with the rates of `reference`, a lens near the chain's that does not depend on it, (d,). adapt: the metric where a
-    level begins is looked at (warm-up); settle: and flies, and the lens begins the level at its mode.
+    with the rates of `reference`, (d,), a lens that the chain was at in the warm-up, so that after it units do not
+    depend on where a flight begins. adapt: the metric where a level begins is looked at (warm-up); settle: and flies,
+    and the lens begins the level at its mode.
     """
 
     sigmas: Array

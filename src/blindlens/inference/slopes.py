@@ -4,7 +4,7 @@ log p(y | l), with x = x0 + basis c integrated out, is the fit of the best sourc
 precision of c. The best source solves P c = H^T b, and conjugate gradients with P of a lens nearby get there in a few
 steps of one image each, where H itself has hundreds: gradients at the price of a few images (`quick_slopes`). The
 determinant's part is small, and changes little where a flight goes: it is taken from elsewhere (`climb`). With lens
-light flights by such forces take steps a third to a fifth as long, and all of the gradient is computed.
+light flights by such forces had to take shorter steps, and all of the gradient is computed.
 """
 
 from typing import NamedTuple

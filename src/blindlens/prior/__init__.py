@@ -19,5 +19,8 @@ def load_prior(name: str, n: int | None = None) -> Denoiser:
         return GaussianPrior.load(path, n)
     prior = ScorePrior.load(path)
     if n not in (None, prior.n):
-        raise BlindlensError(f"{path} is a prior on images of {prior.n} x {prior.n} pixels, not {n} x {n}")
+        raise BlindlensError(
+            f"{path} is a prior on images of {prior.n} x {prior.n} pixels, not {n} x {n}; ask for {prior.n} pixels a "
+            "side, or give galaxy-gaussian, which takes any number"
+        )
     return prior

@@ -71,7 +71,7 @@ class _Flight(NamedTuple):
     work: Array
 
 
-def trajectory(
+def fly(
     key: Array,
     place: Place,
     f: Callable[[Array], Array],
@@ -79,9 +79,8 @@ def trajectory(
     angle: Array,
     steps: Array | int,
     free: Array | bool = True,
-) -> tuple[Place, Array]:
-    """Where `steps` steps with random momenta lead, and the log ratio on which a move there is accepted; steps + 1
-    forces, f at the end.
+) -> tuple[Place, Info]:
+    """Where one Hamiltonian Monte Carlo move of `steps` steps ends; steps + 1 forces, f at the end.
 
         v += tan(angle/2) (gradient + score + w);   (w, v) turn by `angle`;   the kick again.
 
@@ -92,6 +91,7 @@ def trajectory(
     A force that is not the gradient of f costs acceptance and nothing else, as long as it depends on w alone. What is
     not `free`, (m,), stays.
     """
+    momentum_key, accept_key = jax.random.split(key)
 
     def step(i, flight):
         w, v, now, work = flight
@@ -106,26 +106,12 @@ def trajectory(
         return _Flight(new, v, then, work)
 
     w = place.w
-    v = jax.random.normal(key, w.shape, w.dtype)
+    v = jax.random.normal(momentum_key, w.shape, w.dtype)
     nothing = jnp.zeros_like(w)
     begin = _Flight(w, v, Forces(nothing, nothing), jnp.zeros((), w.dtype))
     end = jax.lax.fori_loop(0, steps + 1, step, begin)
     there = Place(end.w, f(end.w))
-    return there, there.f - place.f + end.work + jnp.sum(jnp.where(free, v**2 - end.v**2, 0.0)) / 2
-
-
-def fly(
-    key: Array,
-    place: Place,
-    f: Callable[[Array], Array],
-    forces: Callable[[Array], Forces],
-    angle: Array,
-    steps: Array | int,
-    free: Array | bool = True,
-) -> tuple[Place, Info]:
-    """Where one Hamiltonian Monte Carlo move along a `trajectory` ends."""
-    momentum_key, accept_key = jax.random.split(key)
-    there, log_ratio = trajectory(momentum_key, place, f, forces, angle, steps, free)
+    log_ratio = there.f - place.f + end.work + jnp.sum(jnp.where(free, v**2 - end.v**2, 0.0)) / 2
     return metropolis(accept_key, there, place, log_ratio)
 
 

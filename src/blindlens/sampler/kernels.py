@@ -20,10 +20,11 @@ class State(NamedTuple):
 
 
 class Info(NamedTuple):
-    """acceptance: probability; accepted: bool."""
+    """acceptance: probability; accepted: bool; log_ratio: on which that was decided, -inf for NaN."""
 
     acceptance: Array
     accepted: Array
+    log_ratio: Array
 
 
 class Turn(NamedTuple):
@@ -45,7 +46,7 @@ def metropolis(key: Array, proposal: Place, state: Place, log_ratio: Array) -> t
     log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
     accepted = jnp.log(jax.random.uniform(key, dtype=log_ratio.dtype)) < log_ratio
     chosen = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), proposal, state)
-    return chosen, Info(jnp.exp(jnp.minimum(log_ratio, 0.0)), accepted)
+    return chosen, Info(jnp.exp(jnp.minimum(log_ratio, 0.0)), accepted, log_ratio)
 
 
 def rotate(
@@ -84,7 +85,7 @@ def rotate(
     proposal = State(mean + factor @ zeta, value)
     kinetic = (jnp.sum(v**2) - jnp.sum(new_v**2)) / 2
     state, info = metropolis(accept_key, proposal, state, proposal.logdensity - state.logdensity + kinetic)
-    return state, Turn(*info, proposal.position, gradient)
+    return state, Turn(info.acceptance, info.accepted, proposal.position, gradient)
 
 
 class Mixture(NamedTuple):
