@@ -71,20 +71,31 @@ def model(observation: Observation, sub: int):
     return image
 
 
+def truth() -> np.ndarray:
+    """What `model` takes, with which its authors made the image."""
+    size, angle = (1 - SOURCE[:, 2]) / (1 + SOURCE[:, 2]), 2 * np.deg2rad(SOURCE[:, 3])
+    columns = [SOURCE[:, 0], SOURCE[:, 1], size * np.cos(angle), size * np.sin(angle)]
+    columns += [np.log(SOURCE[:, 4]), np.log(SOURCE[:, 5]), SOURCE[:, 6]]
+    return np.concatenate([LENS, np.stack(columns, 1).ravel(), [0.0]])
+
+
+def noise_model(observation: Observation) -> tuple[float, float]:
+    """noise^2 = gain * brightness + sky."""
+    gain, sky = np.polyfit(observation.image.ravel(), observation.noise.ravel() ** 2, 1)
+    return float(gain), float(sky)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sub", type=int, default=2)
     sub = parser.parse_args().sub
     jax.config.update("jax_enable_x64", True)
     observation = Observation.from_fits(*(FOLDER / f"{name}.fits" for name in ("data", "noise_map", "psf")))
-    size, angle = (1 - SOURCE[:, 2]) / (1 + SOURCE[:, 2]), 2 * np.deg2rad(SOURCE[:, 3])
-    columns = [SOURCE[:, 0], SOURCE[:, 1], size * np.cos(angle), size * np.sin(angle)]
-    columns += [np.log(SOURCE[:, 4]), np.log(SOURCE[:, 5]), SOURCE[:, 6]]
-    truth = np.concatenate([LENS, np.stack(columns, 1).ravel(), [0.0]])
+    p = truth()
     image = model(observation, sub)
-    ideal, J = np.asarray(image(truth)), np.asarray(jax.jit(jax.jacfwd(image))(truth)).reshape(-1, truth.size)
+    ideal, J = np.asarray(image(p)), np.asarray(jax.jit(jax.jacfwd(image))(p)).reshape(-1, p.size)
     data, given = observation.image, observation.noise
-    gain, sky = np.polyfit(data.ravel(), given.ravel() ** 2, 1)
+    gain, sky = noise_model(observation)
     print(f"noise^2 = {gain:.3e} (data + {sky / gain:.3f}) to {np.abs(gain * data + sky - given**2).max():.0e}")
     for words, noise in (("noise as given", given), ("noise of the truth", np.sqrt(gain * ideal + sky))):
         r, W = ((data - ideal) / noise).ravel(), J / noise.reshape(-1, 1)
