@@ -74,8 +74,9 @@ def table(out: Path) -> None:
             f"chi2/pixel {summary['chi2_per_pixel']:.3f}"
         )
     for words, z in (("sampled", np.array(sampled)), ("the true family", np.array(family))):
+        inside, error = np.sum(np.abs(z) < 2), 1 / np.sqrt(len(z))
         print(
-            f"{words}: within 2 sd {np.sum(np.abs(z) < 2)} of {len(z)}, mean {z.mean():+.2f} ± {1 / np.sqrt(len(z)):.2f}, "
+            f"{words}: within 2 sd {inside} of {len(z)}, mean {z.mean():+.2f} ± {error:.2f}, "
             f"sum of squares {np.sum(z**2):.1f}, p {scipy.stats.chi2.sf(np.sum(z**2), len(z)):.3f}"
         )
 
