@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import TRUTH, make_posterior
+from conftest import TRUTH, blob, make_posterior
 
 from blindlens.errors import BlindlensError
 from blindlens.posterior import Posterior, period, unwrapped
@@ -45,6 +45,24 @@ def test_summary_recovers_what_went_in(posterior):
     assert summary["pixels_used"] == 80 * 80 - 6 * 12 - 9
     assert summary["warnings"] == [] and summary["chains"] == 4 and summary["draws"] == 100
     json.dumps(summary, allow_nan=False)
+
+
+def test_the_sources_numbers_do_not_depend_on_its_pixels_frame():
+    posterior, size = make_posterior(chains=2, draws=20, fixed=("xs", "ys")), 0.2
+    draws, n = posterior.tree["posterior"], 48
+    at, fov = np.random.default_rng(5).uniform(-0.2, 0.2, (2, 2, 20)), np.linspace(2.0, 2.8, 40).reshape(2, 20)
+    draws["xs"].values[...], draws["ys"].values[...] = at
+    draws["source_fov"] = xr.DataArray(fov, dims=("chain", "draw"))
+    for c, d in np.ndindex(2, 20):  # a Gaussian at (0.1, -0.05), whatever the frame
+        x, y = (0.1 - at[0, c, d], -0.05 - at[1, c, d])
+        draws["source"].values[c, d] = blob(n, fov[c, d], x, y, size)
+    found = posterior.source_numbers()
+    np.testing.assert_allclose(found["flux"], 2 * np.pi * size**2 / 0.08**2, rtol=1e-3)
+    np.testing.assert_allclose(found["r50"], np.sqrt(2 * np.log(2)) * size, atol=0.01)  # a fifth of a pixel
+    np.testing.assert_allclose(found["x"], 0.1, atol=1e-3)
+    np.testing.assert_allclose(found["y"], -0.05, atol=1e-3)
+    draws["source_fov"].values[...] = 2.4  # the control: sizes that forget the field are wrong
+    assert np.abs(posterior.source_numbers()["flux"] / found["flux"] - 1).max() > 0.2
 
 
 def test_chains_that_disagree_are_said_so():

@@ -11,11 +11,16 @@ import numpy as np
 import xarray as xr
 
 from .check.convergence import convergence_warnings, ess, r_hat
+from .check.summaries import source_summaries
 from .errors import BlindlensError
 from .observation import Observation
 from .storage import atomic_write
 
 FORMAT = "blindlens-posterior-1"
+
+PIXEL_FRAME = ("xs", "ys", "flux_scale", "source_fov")
+"""Where the source's pixels lie, in what unit and how large they are: the image, and what is said of the source, depend
+on these together with the pixels alone (`Posterior.source_numbers`)."""
 
 
 def period(name: str) -> float | None:
@@ -127,6 +132,26 @@ class Posterior:
         group = {"image": "observed_data", "noise": "constant_data", "mask": "constant_data"}.get(name, "model")
         return self.tree[group].to_dataset()["image" if name == "model" else name].values
 
+    def source_numbers(self) -> dict[str, np.ndarray]:
+        """What the draws say of the source whatever its pixels' frame, (chain, draw) each: `flux`, the sum of its
+        surface brightness in data units over its area in image pixels; `r50`, `x`, `y` in arcsec, the half-light radius
+        round the centroid and this in the source plane.
+        """
+        chains, n = self.source.values, self.source.sizes["x"]
+        lens, fov = self.lens, self.attrs["source_fov"]
+        nothing = np.zeros(chains.shape[:2])
+        fov = lens["source_fov"].values if "source_fov" in lens else nothing + fov
+        at = [lens[name].values if name in lens else nothing for name in ("xs", "ys")]
+        blank, origin = (np.zeros((n, n)), np.zeros((n * n, 0))), np.zeros((chains.shape[1], 2))
+        of = [source_summaries(images, 1.0, origin, *blank) for images in chains]
+        unit = {name: np.stack([found[name] for found in of]) for name in of[0]}
+        return {
+            "flux": unit["flux"] * (fov / self.attrs["pixel_scale"]) ** 2,
+            "r50": unit["r50"] * fov,
+            "x": at[0] + unit["centroid_x"] * fov,
+            "y": at[1] + unit["centroid_y"] * fov,
+        }
+
     def mean(self) -> dict[str, float]:
         """Posterior means of the parameters, circular for orientations."""
         return {str(k): float(unwrapped(str(k), v.values).mean()) for k, v in self.lens.items()}
@@ -137,18 +162,23 @@ class Posterior:
         return float(np.mean(residual[self.image("mask") != 0] ** 2))
 
     def summary(self) -> dict[str, Any]:
-        """Plain values for a reader: parameters (mean, sd, q05, q16, q50, q84, q95, r_hat, ess), chi2, times, warnings.
+        """Plain values for a reader: parameters and `source_numbers` (mean, sd, q05, q16, q50, q84, q95, r_hat, ess),
+        chi2, times, warnings.
 
         Orientations are summarised about their circular mean, so a quantile can leave [0, period). `warnings`: those
-        of the run and whether the chains agree.
+        of the run and whether the chains agree on the source and on all parameters but its pixels' frame.
         """
+        source = self.source_numbers()
         draws = {str(k): unwrapped(str(k), v.values) for k, v in self.lens.items()}
         attrs = self.attrs
         stats = self.tree["sample_stats"].to_dataset()
         chi2 = float(stats["chi2_per_pixel"].mean()) if "chi2_per_pixel" in stats else None
+        told = {name: d for name, d in draws.items() if name not in PIXEL_FRAME}
+        told |= {f"source's {name}": d for name, d in source.items()}
         return {
             "name": attrs["name"],
             "parameters": {name: _row(d) for name, d in draws.items()},
+            "source": {name: _row(d) for name, d in source.items()},
             "chi2_per_pixel": self.chi2_of_mean() if chi2 is None else chi2,
             "chi2_per_pixel_of_mean_model": self.chi2_of_mean(),
             "pixels_used": int(np.sum(self.image("mask") != 0)),
@@ -157,7 +187,7 @@ class Posterior:
             "source_fov": attrs["source_fov"],
             "times": attrs.get("times", {}),
             "notes": attrs.get("notes", []),
-            "warnings": [*attrs.get("warnings", []), *convergence_warnings(draws)],
+            "warnings": [*attrs.get("warnings", []), *convergence_warnings(told)],
             "version": attrs["inference_library_version"],
             "seed": attrs.get("seed"),
             "prior": attrs.get("prior"),

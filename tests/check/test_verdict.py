@@ -38,3 +38,25 @@ def test_a_range_that_is_hit_is_a_warning():
     found = judged(posterior)
     assert found["verdict"]["state"] == "look at this"
     assert len(found["warnings"]) == 1 and "t piles up at the upper end" in found["warnings"][0]
+
+
+def test_the_frame_of_the_sources_pixels_does_not_decide_but_the_source_does():
+    def apart(what):
+        posterior = make_posterior()
+        draws, pixel = posterior.tree["posterior"], 2.4 / 48
+        for c, chain in enumerate(draws["source"].values):
+            chain[chain < 0.3] = 0  # a dark sky: noise on it pulls the centroid to the middle of the frame
+            if what == "frame":
+                draws["xs"].values[c] += c * pixel
+                chain[...] = np.roll(chain, -c, 2)
+            elif what == "place":
+                draws["xs"].values[c] += c * pixel
+            else:
+                chain *= 1 + 0.1 * c
+        return judged(posterior)
+
+    frame = apart("frame")
+    assert frame["parameters"]["xs"]["r_hat"] > 2 and frame["verdict"]["state"] == "usable" and not frame["warnings"]
+    for what, name in (("place", "source's x"), ("flux", "source's flux")):
+        found = apart(what)["verdict"]
+        assert found["state"] == "do not use" and name in found["words"]

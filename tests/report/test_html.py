@@ -86,9 +86,10 @@ def test_the_table_holds_the_posteriors_numbers(good, posterior):
     _, parsed, summary = good
     header, *rows = parsed.rows
     table = {row[0].split()[-1]: dict(zip(header, row, strict=True)) for row in rows}
-    assert list(table) == list(posterior.lens)
+    source = {f"source_{name}": p for name, p in summary["source"].items()}
+    assert list(table) == [*posterior.lens, *source]
     for name, row in table.items():
-        p = summary["parameters"][name]
+        p = (summary["parameters"] | source)[name]
         half_digit = 0.5 * 10.0 ** -len(row["sd"].partition(".")[2])
         assert half_digit < 0.05 * p["sd"]
         for key, column in (("mean", "mean"), ("sd", "sd"), ("q16", "16 %"), ("q50", "50 %"), ("q84", "84 %")):

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ..posterior import Posterior
+from ..posterior import PIXEL_FRAME, Posterior
 from .bounds import bounds_warnings
 from .residuals import residual_notes, residual_warnings
 
@@ -17,18 +17,26 @@ class Verdict(NamedTuple):
     words: str
 
 
+def agreement(summary: dict[str, Any]) -> dict[str, float | None]:
+    """r_hat of each free parameter that says something by itself, and of the source's numbers, by name."""
+    told = {name: row for name, row in summary["parameters"].items() if name not in PIXEL_FRAME}
+    told |= {f"source's {name}": row for name, row in summary["source"].items()}
+    return {name: row["r_hat"] for name, row in told.items() if row["sd"] > 0}
+
+
 def verdict(summary: dict[str, Any]) -> Verdict:
     """The state of a summary with all its warnings.
 
-    "do not use" where chi2 per pixel of the mean model is above 1.5 or not finite, where some r_hat is above 1.5 (all
-    chains together scatter half as much again as each of them does), or where it cannot be told; "look at this" for
-    any other warning.
+    "do not use" where chi2 per pixel of the mean model is above 1.5 or not finite, where some r_hat of `agreement` is
+    above 1.5 (all chains together scatter half as much again as each of them does), or where it cannot be told; "look
+    at this" for any other warning. The frame of the source's pixels (`posterior.PIXEL_FRAME`) does not decide: chains
+    that differ in it alone have one source and one image.
     """
     chi2 = summary["chi2_per_pixel_of_mean_model"]
     if not chi2 < CHI2_LIMIT:
         return Verdict("do not use", f"the mean model does not explain the image: chi2 per pixel is {chi2:.2f}")
-    r_hat = {name: row["r_hat"] for name, row in summary["parameters"].items() if row["sd"] > 0}
-    if any(value is None for value in r_hat.values()):
+    r_hat = {name: value for name, value in agreement(summary).items() if value is not None}
+    if len(r_hat) < len(agreement(summary)):
         return Verdict(
             "do not use", "whether the chains agree cannot be told: too few draws, or chains that do not move"
         )

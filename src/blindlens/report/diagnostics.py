@@ -7,21 +7,27 @@ from matplotlib.figure import Figure
 
 from ..check.convergence import R_HAT_LIMIT
 from ..check.residuals import normalised_residual
-from ..posterior import Posterior, unwrapped
+from ..posterior import PIXEL_FRAME, Posterior, unwrapped
 from .words import symbol
 
 TRACED = ("Rein", "q", "phi", "t", "gamma_1", "gamma_2", "xs", "ys")
 
 
 def convergence_figure(summary: dict[str, Any]) -> Figure:
-    """r_hat and effective sample size of every free parameter, with the limit and the number of draws."""
-    rows = {name: row for name, row in summary["parameters"].items() if row["sd"] > 0}
+    """r_hat and effective sample size of free parameters and of the source's numbers, with the limit and the number of
+    draws; the frame of the source's pixels in grey.
+    """
+    named = summary["parameters"] | {f"source_{name}": row for name, row in summary["source"].items()}
+    rows = {name: row for name, row in named.items() if row["sd"] > 0}
     figure = Figure(figsize=(5.4, 0.23 * len(rows) + 1.1), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     at, names = np.arange(len(rows)), [symbol(name).partition(" [")[0] for name in rows]
     r_hat = np.array([np.nan if row["r_hat"] is None else row["r_hat"] for row in rows.values()])
     ess = np.array([np.nan if row["ess"] is None else row["ess"] for row in rows.values()])
-    colours = ["C2" if value < R_HAT_LIMIT else "C3" for value in r_hat]
+    colours = [
+        "0.6" if name in PIXEL_FRAME else "C2" if value < R_HAT_LIMIT else "C3"
+        for name, value in zip(rows, r_hat, strict=True)
+    ]
     left.hlines(at, 1, r_hat, color=colours, lw=2)
     left.scatter(r_hat, at, c=colours, s=22, zorder=3)
     left.axvline(R_HAT_LIMIT, color="0.4", ls="--", lw=1)

@@ -9,10 +9,12 @@ from markupsafe import Markup, escape
 from ..check.bounds import SHARE, shares_at_ends
 from ..check.convergence import R_HAT_LIMIT, r_hat
 from ..check.residuals import expected_chi2
+from ..check.verdict import agreement
 from ..posterior import Posterior, unwrapped
 from .words import decimals, html_symbol, meaning, value_with_error
 
 DOUBT = "; chains disagree"
+UNITS = {"source_flux": "data units", "source_r50": "arcsec", "source_x": "arcsec", "source_y": "arcsec"}
 
 
 class Headline(NamedTuple):
@@ -71,7 +73,7 @@ def headlines(posterior: Posterior, summary: dict[str, Any]) -> list[Headline]:
     pixels = f"{of_mean:.3f} of the mean model; {summary['pixels_used']:,} pixels"
     low, high = expected_chi2(summary["pixels_used"])
     found.append(Headline(Markup("χ² per pixel"), f"{chi2:.3f}", "", Markup(pixels), low <= of_mean <= high))
-    known = {name: p["r_hat"] for name, p in summary["parameters"].items() if p["sd"] > 0 and p["r_hat"] is not None}
+    known = {name: value for name, value in agreement(summary).items() if value is not None}
     if known:
         worst = max(known, key=known.__getitem__)
         remark = escape(f"of {worst}; the chains agree below {R_HAT_LIMIT}")
@@ -80,10 +82,11 @@ def headlines(posterior: Posterior, summary: dict[str, Any]) -> list[Headline]:
 
 
 def parameter_rows(posterior: Posterior, summary: dict[str, Any]) -> list[Row]:
-    """A row a parameter, in the posterior's order."""
+    """A row a parameter, in the posterior's order, and one for each of the source's numbers."""
     priors, ends = posterior.attrs.get("priors", {}), shares_at_ends(posterior)
+    named = summary["parameters"] | {f"source_{name}": p for name, p in summary["source"].items()}
     rows = []
-    for name, p in summary["parameters"].items():
+    for name, p in named.items():
         fixed, digits = not p["sd"] > 0, decimals(p["sd"])
         numbers = [p["mean"], p["q16"], p["q50"], p["q84"]]
         mean, *quantiles = (f"{v:.6g}" if digits is None else f"{v:.{digits}f}" for v in numbers)
@@ -92,7 +95,7 @@ def parameter_rows(posterior: Posterior, summary: dict[str, Any]) -> list[Row]:
             Row(
                 name,
                 html_symbol(name),
-                priors.get(name, {}).get("unit", ""),
+                priors.get(name, {}).get("unit", "") or UNITS.get(name, ""),
                 meaning(name),
                 mean,
                 sd,
