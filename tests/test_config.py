@@ -49,14 +49,20 @@ def test_frozen():
         RunConfig().draws = 3
 
 
+def test_the_default_number_of_draws_is_by_their_price():
+    config = RunConfig()
+    assert config.size(denoised=True) == (4, 24) and config.size(denoised=False) == (4, 64)
+    assert config.replace(draws=7, chains=2).size(denoised=True) == (2, 7)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("drawz: 3", "unknown key 'drawz'; did you mean 'draws'"),
         ("initialise: {start: 3}", "unknown key 'initialise.start'; did you mean 'starts'"),
         ("zzz: 1", "known keys are method"),
-        ("draws: many", "draws"),
-        ("draws: 0", "greater than or equal to 1"),
+        ("draws: many", "draws: give a whole number from 1 on, or 'auto', not 'many'"),
+        ("draws: 0", "draws: give a whole number from 1 on, or 'auto', not 0"),
         ("draws: [1", "not YAML"),
         ("- 1\n- 2", "whole file"),
         ("just words", "whole file"),

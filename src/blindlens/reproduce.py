@@ -67,7 +67,8 @@ def reproduce(out: Path, config: RunConfig, progress: Progress) -> list[dict[str
     systems = simulate(simulation_key(config.seed), sources, setting.lens, fov=config.source_fov)
     seen = []
     for k, system in enumerate(systems):
-        each = max(config.draws, -(-CONDITIONALS // config.chains))
+        chains, draws = config.size(denoised=False)
+        each = max(draws, -(-CONDITIONALS // chains))
         one = config.replace(draws=each) if k == 0 else config
         posterior = joint(out / system.observation.name, setting._replace(config=one), system, progress)
         seen.append(Seen(system.truth, system.source, *left_over(setting, system, posterior)))

@@ -67,8 +67,9 @@ def _in_words(error: ValidationError, root: type[Stage]) -> str:
     where = [str(part) for part in first["loc"]]
     if where[:1] in (["flux_scale"], ["noise_scale"]):
         return f"{where[0]}: give a positive number or 'infer', not {first['input']!r}"
-    if where[:1] == ["supersampling"]:
-        return f"supersampling: give a whole number of rays from 1 on, or 'auto', not {first['input']!r}"
+    if where[:1] in (["supersampling"], ["draws"]):
+        of = "rays " if where[0] == "supersampling" else ""
+        return f"{where[0]}: give a whole number {of}from 1 on, or 'auto', not {first['input']!r}"
     if first["type"] != "extra_forbidden":
         got = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
         message = first["msg"][:1].lower() + first["msg"][1:]  # names in it keep their capitals

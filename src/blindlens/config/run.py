@@ -103,7 +103,9 @@ class RunConfig(Config):
     )
     interpolation: Literal["bilinear", "cubic"] = Field(default="cubic", description="of the source between its pixels")
     surrogate: str = Field(default="galaxy-gaussian", description="Gaussian for the cold start, if the prior is none")
-    draws: int = Field(default=64, ge=1, description="draws per chain")
+    draws: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto", description="draws per chain; auto: 64, or 24 where each costs a sweep of renoise or latent"
+    )
     chains: int = Field(default=4, ge=1)
     seed: int = Field(default=0, ge=0)
     lens: LensConfig = LensConfig()
@@ -119,6 +121,10 @@ class RunConfig(Config):
     fast_em: FastEMConfig = FastEMConfig()
     bird: BirdConfig = BirdConfig()
     physics: PhysicsConfig = PhysicsConfig()
+
+    def size(self, denoised: bool) -> tuple[int, int]:
+        """Chains, and draws of each; denoised: are they of `renoise` or `latent`?"""
+        return self.chains, (24 if denoised else 64) if self.draws == "auto" else self.draws
 
     @property
     def masks_neighbours(self) -> bool:

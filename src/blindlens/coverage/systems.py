@@ -10,7 +10,7 @@ from jax import Array
 
 from ..config import CoverageConfig, RunConfig
 from ..errors import BlindlensError
-from ..inference.pipeline import surrogate
+from ..inference.pipeline import renoised, surrogate
 from ..inference.problem import rays
 from ..inference.scales import image_scales
 from ..lens.mass import LensModel
@@ -44,13 +44,14 @@ class Setting(NamedTuple):
 def setting(config: CoverageConfig) -> Setting:
     """Load what the study needs. BlindlensError where draws are too few to be ranked."""
     run, n = config.run, config.systems.source_pixels
-    half = (run.chains // 2) * run.draws if run.chains > 1 else run.draws // 2
-    if half < FEWEST or run.draws < 4:
+    prior = load_prior(run.prior, n)
+    chains, draws = run.size(renoised(prior, run))
+    half = (chains // 2) * draws if chains > 1 else draws // 2
+    if half < FEWEST or draws < 4:
         raise BlindlensError(
             f"coverage ranks {FEWEST} draws or more and sets as many aside: give half of run.chains times run.draws of "
             f"{FEWEST} or more, and run.draws of 4 or more"
         )
-    prior = load_prior(run.prior, n)
     images = None if config.systems.sources == "prior" else open_images(config.systems.sources, n)
     gaussian, lens = surrogate(prior, run), LensModel(**run.lens.arguments())
     mean = gaussian.scale * np.asarray(gaussian.mean) + gaussian.offset

@@ -97,7 +97,7 @@ def _infer_source(
         bar.advance()
     part = observation.cropped(known.shape)
     problem = build_problem(part, prior, lens, config, known.fov, image_scales(observation, config))
-    size = (config.chains, config.draws)
+    size = config.size(denoised=False)
     draws = nonblind.sample(sample_key, problem, prior, known.eta, *size, config.source, store, progress)
     return finished(part, prior, problem, config, known.fov, draws, store, progress)
 
@@ -136,7 +136,7 @@ def renoised(prior: Denoiser, config: RunConfig) -> bool:
 def _under_denoiser(
     systems: Sequence[renoise_run.System], prior: Denoiser, config: RunConfig, store: Store, progress: Progress
 ) -> list[Draws]:
-    size = (config.chains, config.draws)
+    size = config.size(denoised=True)
     if config.method == "latent":
         return latent_run.sample(systems, prior, *size, config, store, progress)
     return renoise_run.sample(systems, prior, *size, config.renoise, store, progress)
@@ -145,7 +145,7 @@ def _under_denoiser(
 def _sampled(run: Begun) -> Draws:
     config, prior, store, progress = run.config, run.prior, run.store, run.progress
     key, full, problem, start = run.system
-    size = (config.chains, config.draws)
+    size = config.size(denoised=False)
     if renoised(prior, config):
         (draws,) = _under_denoiser([run.system], prior, config, store, progress)
         return draws
