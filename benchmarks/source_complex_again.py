@@ -1,12 +1,13 @@
 """The lens and the source of `source_complex` under other noise: does `galaxy64` find its Einstein radius?
 
-python benchmarks/source_complex_again.py OUT --images 6 [--first 0] [--draws 20]
+python benchmarks/source_complex_again.py OUT --images 6 [--first 0] [--draws 20] [--config FILE]
 python benchmarks/source_complex_again.py OUT --table
 
 The first form runs what OUT does not hold yet (start several at once, of different --first, for several cores). The
 image is the truth's (`source_complex.py`), pixels integrated over by 8 x 8 rays, under its PSF, with noise of the size
-that it has there; the run has default settings but for 2 chains. The second prints, of each image, by how many standard
-deviations the Einstein radius is off: as sampled, and of one Gauss-Newton step with the source's true family.
+that it has there; the run has default settings (or those of FILE) but for 2 chains. The second prints, of each image,
+by how many standard deviations the Einstein radius is off: as sampled, and of one Gauss-Newton step with the source's
+true family; then the other parameters', on average and the ends.
 """
 
 import argparse
@@ -37,11 +38,11 @@ def observed(k: int) -> Observation:
     return Observation(image=image, noise=noise, psf=given.psf, pixel_scale=given.pixel_scale)
 
 
-def run(k: int, draws: int, out: Path) -> None:
+def run(k: int, draws: int, out: Path, given: RunConfig) -> None:
     """Image number k: posterior.nc."""
     folder = out / f"image{k:02d}"
     if not (folder / "posterior.nc").is_file():
-        config = RunConfig().replace(chains=2, draws=draws)
+        config = given.replace(chains=2, draws=draws)
         posterior = infer(observed(k), config=config, out=folder, progress=Progress(Console(stderr=True)))
         posterior.save(folder / "posterior.nc")
 
@@ -61,12 +62,15 @@ def of_the_family(k: int) -> float:
 def table(out: Path) -> None:
     """Print one line an image."""
     jax.config.update("jax_enable_x64", True)
-    sampled, family = [], []
+    sampled, family, others, a_3 = [], [], [], []
     for path in sorted(out.glob("image*/posterior.nc")):
         k, posterior = int(path.parent.name[5:]), Posterior.load(path)
         Rein = posterior.lens["Rein"].values
         sampled.append((Rein.mean() - LENS[REIN]) / Rein.std())
         family.append(of_the_family(k))
+        draws = {name: posterior.lens[name].values for name in NAMES[:8]}
+        others.append([(draws[name].mean() - LENS[i]) / draws[name].std() for i, name in enumerate(draws)])
+        a_3.append(float(posterior.lens["a_3"].values.mean()))
         summary = posterior.summary()
         print(
             f"image {k}: Rein {Rein.mean():.4f} ± {Rein.std():.4f}, {sampled[-1]:+.2f} sd "
@@ -79,6 +83,10 @@ def table(out: Path) -> None:
             f"{words}: within 2 sd {inside} of {len(z)}, mean {z.mean():+.2f} ± {error:.2f}, "
             f"sum of squares {np.sum(z**2):.1f}, p {scipy.stats.chi2.sf(np.sum(z**2), len(z)):.3f}"
         )
+    z = np.array(others)
+    for i, name in enumerate(NAMES[:8]):
+        print(f"{name}: {z[:, i].mean():+.2f} sd on average, {z[:, i].min():+.1f} to {z[:, i].max():+.1f}")
+    print(f"a_3 (0 is true): {min(a_3):.4f} to {max(a_3):.4f}")
 
 
 def main() -> None:
@@ -87,14 +95,16 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--config", type=Path)
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     prepare_jax()
     if arguments.table:
         table(arguments.out)
         return
+    given = RunConfig.load(arguments.config) if arguments.config else RunConfig()
     for k in range(arguments.first, arguments.first + arguments.images):
-        run(k, arguments.draws, arguments.out)
+        run(k, arguments.draws, arguments.out, given)
 
 
 if __name__ == "__main__":
