@@ -85,6 +85,16 @@ def noise_model(observation: Observation) -> tuple[float, float]:
     return float(gain), float(sky)
 
 
+def step(W: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """A Gauss-Newton step for residuals r (N,) with derivatives W (N, d) of the model, both in the noise's unit: the
+    move, its standard deviations, by how much chi2 falls.
+    """
+    scale = np.linalg.norm(W, axis=0)
+    C = np.linalg.inv((W / scale).T @ (W / scale)) / np.outer(scale, scale)
+    slope = W.T @ r
+    return C @ slope, np.sqrt(np.diag(C)), float(slope @ C @ slope)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sub", type=int, default=2)
@@ -100,14 +110,8 @@ def main() -> None:
     for words, noise in (("noise as given", given), ("noise of the truth", np.sqrt(gain * ideal + sky))):
         r, W = ((data - ideal) / noise).ravel(), J / noise.reshape(-1, 1)
 
-        def step(free: list[int], r: np.ndarray = r, W: np.ndarray = W):
-            scale = np.linalg.norm(W[:, free], axis=0)
-            C = np.linalg.inv((W[:, free] / scale).T @ (W[:, free] / scale)) / np.outer(scale, scale)
-            move = C @ (W[:, free].T @ r)
-            return move, np.sqrt(np.diag(C)), move @ (W[:, free].T @ r)
-
-        move, sd, whole = step(list(range(39)))
-        lens_alone = whole - step(list(range(10, 39)))[2]
+        move, sd, whole = step(W, r)
+        lens_alone = whole - step(W[:, 10:], r)[2]
         print(f"{words}: chi2/pixel of the truth {r @ r / r.size:.4f}; of the lens's ten parameters")
         print("  " + ", ".join(f"{n} {m:+.4f} ± {s:.4f}" for n, m, s in zip(NAMES, move[:10], sd[:10], strict=True)))
         print(f"  chi2 falls by {lens_alone:.1f} for them, p = {scipy.stats.chi2.sf(lens_alone, 10):.3f}")

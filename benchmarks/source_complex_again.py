@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import scipy.stats
 from rich.console import Console
-from source_complex import FOLDER, LENS, NAMES, model, noise_model, truth
+from source_complex import FOLDER, LENS, NAMES, model, noise_model, step, truth
 
 from blindlens import Observation, Posterior
 from blindlens.config import RunConfig
@@ -43,8 +43,7 @@ def run(k: int, draws: int, out: Path, given: RunConfig) -> None:
     folder = out / f"image{k:02d}"
     if not (folder / "posterior.nc").is_file():
         config = given.replace(chains=2, draws=draws)
-        posterior = infer(observed(k), config=config, out=folder, progress=Progress(Console(stderr=True)))
-        posterior.save(folder / "posterior.nc")
+        infer(observed(k), config=config, out=folder, progress=Progress(Console(stderr=True)))
 
 
 def of_the_family(k: int) -> float:
@@ -54,9 +53,8 @@ def of_the_family(k: int) -> float:
     p = truth()
     r = ((observation.image - np.asarray(image(p))) / observation.noise).ravel()
     W = np.asarray(jax.jit(jax.jacfwd(image))(p)).reshape(-1, p.size) / observation.noise.reshape(-1, 1)
-    scale = np.linalg.norm(W, axis=0)
-    C = np.linalg.inv((W / scale).T @ (W / scale)) / np.outer(scale, scale)
-    return float((C @ (W.T @ r))[REIN] / np.sqrt(C[REIN, REIN]))
+    move, sd, _ = step(W, r)
+    return float(move[REIN] / sd[REIN])
 
 
 def table(out: Path) -> None:

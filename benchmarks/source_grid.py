@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from source_complex import FOLDER, LENS, NAMES, model, noise_model, truth
+from source_complex import FOLDER, LENS, NAMES, model, noise_model, step, truth
 
 from blindlens import Observation
 from blindlens.devices import prepare_jax
@@ -63,10 +63,9 @@ def main() -> None:
         x, r = fit(image)
         seen = jax.jit(jax.jacfwd(lambda l, x=x, operator=operator: weight * operator(params(l)).mv(x)))(at)
         J = np.stack([np.asarray(fit(seen[..., k])[1], float).ravel() for k in range(len(NAMES))], 1)
-        C, slope = np.linalg.inv(J.T @ J), J.T @ np.asarray(r, float).ravel()
-        move = C @ slope
-        shifts = "".join(f"{z:9.1f}" for z in move / np.sqrt(np.diag(C)))
-        print(f"{n:8d}{fov:7.1f}{float(jnp.sum(r**2)):9.1f}{move @ slope:10.1f}  {shifts}", flush=True)
+        move, sd, fall = step(J, np.asarray(r, float).ravel())
+        shifts = "".join(f"{z:9.1f}" for z in move / sd)
+        print(f"{n:8d}{fov:7.1f}{float(jnp.sum(r**2)):9.1f}{fall:10.1f}  {shifts}", flush=True)
 
 
 if __name__ == "__main__":
