@@ -98,7 +98,7 @@ def infer(
     guidance
         How the prior is told of the data then.
     draws
-        Draws per chain, by default 24 under a prior that is no Gaussian and 64 under one.
+        Draws per chain, by default 64, or 24 of the joint sampler for priors that are no Gaussians.
     seed
         Of all random numbers.
     z_lens

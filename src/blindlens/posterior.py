@@ -137,20 +137,14 @@ class Posterior:
         surface brightness in data units over its area in image pixels; `r50`, `x`, `y` in arcsec, the half-light radius
         round the centroid and this in the source plane.
         """
-        chains, n = self.source.values, self.source.sizes["x"]
-        lens, fov = self.lens, self.attrs["source_fov"]
-        nothing = np.zeros(chains.shape[:2])
-        fov = lens["source_fov"].values if "source_fov" in lens else nothing + fov
-        at = [lens[name].values if name in lens else nothing for name in ("xs", "ys")]
-        blank, origin = (np.zeros((n, n)), np.zeros((n * n, 0))), np.zeros((chains.shape[1], 2))
-        of = [source_summaries(images, 1.0, origin, *blank) for images in chains]
-        unit = {name: np.stack([found[name] for found in of]) for name in of[0]}
-        return {
-            "flux": unit["flux"] * (fov / self.attrs["pixel_scale"]) ** 2,
-            "r50": unit["r50"] * fov,
-            "x": at[0] + unit["centroid_x"] * fov,
-            "y": at[1] + unit["centroid_y"] * fov,
-        }
+        chains, lens = self.source.values, self.lens
+        frame = {name: lens[name].values if name in lens else np.zeros(chains.shape[:2]) for name in ("xs", "ys")}
+        fov = lens["source_fov"].values if "source_fov" in lens else np.full(chains.shape[:2], self.attrs["source_fov"])
+        at = np.stack([frame["xs"], frame["ys"]], 2)
+        each = [source_summaries(*chain) for chain in zip(chains, fov, at, strict=True)]
+        found = {name: np.stack([numbers[name] for numbers in each]) for name in each[0]}
+        flux = found["flux"] / self.attrs["pixel_scale"] ** 2
+        return {"flux": flux, "r50": found["r50"], "x": found["centroid_x"], "y": found["centroid_y"]}
 
     def mean(self) -> dict[str, float]:
         """Posterior means of the parameters, circular for orientations."""

@@ -7,8 +7,10 @@ from conftest import TINY_LENS, TINY_RANGES, Hidden, interrupting
 
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
+from blindlens.inference import pipeline
 from blindlens.inference.pipeline import infer
 from blindlens.inference.stages import fingerprint
+from blindlens.prior import load_prior
 
 CONFIG = RunConfig().replace(
     flux_scale=1.0,
@@ -134,3 +136,15 @@ def test_a_surrogate_must_be_gaussian(tiny_system):
     made, gaussian = tiny_system
     with pytest.raises(BlindlensError, match="the surrogate galaxy64 is no Gaussian prior"):
         infer(made.observation, Hidden(gaussian, n=64), TINY_LENS, CONFIG.replace(surrogate="galaxy64"))
+
+
+def test_a_sweep_of_a_denoiser_is_dear_and_draws_are_fewer_by_default(monkeypatch):
+    for module in (pipeline.renoise_run, pipeline.latent_run):
+        monkeypatch.setattr(module, "sample", lambda *args: [args[2:4]])
+    monkeypatch.setattr(pipeline.oracle, "sample", lambda *args: args[4:6])
+    gaussian = load_prior("galaxy-gaussian")
+    for method, size in (("renoise", (4, 24)), ("latent", (4, 24)), ("evidence", (4, 64))):
+        run = pipeline.Begun(None, gaussian, gaussian, RunConfig(method=method), (None, None, None, None), None, None)
+        assert pipeline._sampled(run) == size
+        few = run._replace(config=run.config.replace(draws=5, chains=2))
+        assert pipeline._sampled(few) == (2, 5)

@@ -35,8 +35,9 @@ def verdict(summary: dict[str, Any]) -> Verdict:
     chi2 = summary["chi2_per_pixel_of_mean_model"]
     if not chi2 < CHI2_LIMIT:
         return Verdict("do not use", f"the mean model does not explain the image: chi2 per pixel is {chi2:.2f}")
-    r_hat = {name: value for name, value in agreement(summary).items() if value is not None}
-    if len(r_hat) < len(agreement(summary)):
+    told = agreement(summary)
+    r_hat = {name: value for name, value in told.items() if value is not None}
+    if len(r_hat) < len(told):
         return Verdict(
             "do not use", "whether the chains agree cannot be told: too few draws, or chains that do not move"
         )

@@ -54,6 +54,4 @@ def fluxes(
 
 def half_light_radius(sources: np.ndarray, fov: np.ndarray) -> np.ndarray:
     """Arcsec round the centroid within which half of the positive pixels' light lies, (K,)."""
-    n = sources.shape[-1]
-    nothing = np.zeros((n * n, 0))
-    return fov * source_summaries(sources, 1.0, np.zeros((len(sources), 2)), np.zeros((n, n)), nothing)["r50"]
+    return source_summaries(sources, fov, np.zeros((len(sources), 2)))["r50"]
