@@ -130,14 +130,14 @@ def main() -> None:
     config, lens, observation = pipeline.prepared(config, None, observation, progress)
     begun = pipeline.begin(observation, load_prior("galaxy64"), lens, config, None, progress)
     stage, group = config.renoise, Group.of([begun.system], config.chains, config.renoise)
-    many = Renoise(group.problem, begun.prior, group.probes, stage)
+    many = Renoise(group.problem, begun.prior, group.probes, group.modes, stage)
     run = group.begun(stage)
     seen_by = []
     for b in range(arguments.sweeps):
         run, info = swept(many, group, b, run)
         if b < stage.warmup and 4 * b >= stage.warmup:
             seen_by.append((run.reference, jax.tree.map(np.asarray, info.metric)))
-    problem, probes = taken((group.problem, group.probes), jnp.asarray(0))
+    problem, probes, modes = taken((group.problem, group.probes, group.modes), jnp.asarray(0))
     wide = jnp.asarray(np.linalg.qr(np.asarray(begun.system.start.informed.basis, float))[0], jnp.float32)
 
     for c in range(config.chains):
@@ -145,7 +145,7 @@ def main() -> None:
         for s in SIGMAS:
             sigma = jnp.asarray(s, jnp.float32)
             x_t = chain.x + sigma * jax.random.normal(jax.random.key(5), chain.x.shape)
-            sampler = Renoise(problem, begun.prior, probes, stage)
+            sampler = Renoise(problem, begun.prior, probes, modes, stage)
             print(f"\nchain {c}, noise {s}")
             keys = jax.random.split(jax.random.key(1), 4)
             for kind in KINDS:
@@ -156,7 +156,7 @@ def main() -> None:
             ratio = integrated(tuple(parts), chain.eta.size)
             print(f"  precision of the lens, x_t integrated out over given: {np.round(ratio, 3)}")
             for k, krylov in ((64, 24), (probes.shape[1], stage.krylov), (192, 192)):
-                chi2 = seen(Renoise(problem, begun.prior, wide[:, :k], stage), chain, x_t, sigma, krylov)[0]
+                chi2 = seen(Renoise(problem, begun.prior, wide[:, :k], modes, stage), chain, x_t, sigma, krylov)[0]
                 print(f"  chi2/pixel of the mean source, {k} + {krylov} directions: {float(chi2):.4f}")
             for by in (MOST / 2, MOST):
                 along = growth(x_t, jnp.asarray(by), problem.sky)

@@ -1,7 +1,8 @@
 """The default joint sampler against the exact posterior, from cold starts, on systems drawn from a Gaussian prior.
 
 python benchmarks/joint_vs_oracle.py OUT --systems 20 [--first 0] [--method split_gibbs|renoise|evidence|conditional]
-python benchmarks/joint_vs_oracle.py OUT --table
+    [--size small --draws 512]
+python benchmarks/joint_vs_oracle.py OUT --table [--size small]
 
 The first form runs the systems that OUT does not hold yet (start several at once, of different --first, for several
 cores); `evidence` is the oracle, `conditional` the control: the same sampler with the source held while the lens moves,
@@ -9,18 +10,20 @@ which is the lens update of arXiv:2511.04792 and of every plain Gibbs sampler. T
 
 Systems: a 32 x 32 image and a 32 x 32 source drawn from `galaxy-gaussian`, at the pixel sizes (0.1875" and 0.0975")
 and the PSF of arXiv:2511.04792; 12 lens parameters from the prior, Rein from 0.6 to 1.2 so that the ring fits; made
-with 8 x 8 rays per pixel; noise 1.0 in the unit of s (peak S/N of 4 to 35).
+with 8 x 8 rays per pixel; noise 1.0 in the unit of s (peak S/N of 4 to 35). `--size small`: 18 x 18 pixels of 0.36", a
+source of 12 x 12 in a field of 3", as in docs/coverage.md, for chains long enough to converge in many systems.
 """
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from blindlens.check.convergence import r_hat
+from blindlens.check.convergence import ess, r_hat
 from blindlens.config import RunConfig
 from blindlens.inference.evidence import Evidence
 from blindlens.inference.pipeline import infer
@@ -35,37 +38,64 @@ LENS = LensModel(ranges={"Rein": (0.6, 1.2)})
 METHODS = ("split_gibbs", "renoise", "evidence", "conditional")
 
 
-def system(k: int, prior: GaussianPrior, lens: LensModel) -> System:
+class Size(NamedTuple):
+    """Pixels a side of image and source; arcsec; the lens; directions of the source that follow it."""
+
+    pixels: int
+    source: int
+    pixel_scale: float
+    fov: float
+    psf_fwhm: float
+    lens: LensModel
+    directions: int
+
+    @property
+    def prior(self) -> GaussianPrior:
+        prior = load_prior("galaxy-gaussian", self.source)
+        assert isinstance(prior, GaussianPrior)
+        return prior
+
+
+SIZES = {
+    "paper": Size(N, N, PIXEL, FOV, 0.375, LENS, 192),
+    "small": Size(
+        18, 12, 0.36, 3.0, 0.36, LensModel(ranges={"Rein": (0.8, 1.5)} | {n: (-0.2, 0.2) for n in ("xs", "ys")}), 128
+    ),
+}
+
+
+def system(k: int, size: Size) -> System:
     """System number k."""
-    key = jax.random.fold_in(jax.random.key(2025), k)
+    key, prior = jax.random.fold_in(jax.random.key(2025), k), size.prior
     x = prior.sample(jax.random.fold_in(key, 1), (1,))
     sources = np.asarray(prior.scale * x + prior.offset)
-    return simulate(key, sources, lens, shape=(N, N), pixel_scale=PIXEL, fov=FOV, sigma=SIGMA)[0]
+    grid = {"shape": (size.pixels, size.pixels), "pixel_scale": size.pixel_scale, "fov": size.fov}
+    return simulate(key, sources, size.lens, **grid, psf_fwhm=size.psf_fwhm, sigma=SIGMA)[0]
 
 
-def run(k: int, method: str, out: Path) -> None:
-    """One system by one method: normal coordinates, exact evidence of every draw, chi2, r_hat."""
+def run(k: int, method: str, out: Path, size: Size, draws: int) -> None:
+    """One system by one method: normal coordinates, exact evidence of every draw, chi2, r_hat. draws: of a chain."""
     path = out / f"{method}-{k:03d}.safetensors"
     if path.is_file():
         return
-    prior, lens = load_prior("galaxy-gaussian", N), LENS
-    assert isinstance(prior, GaussianPrior)
-    made = system(k, prior, lens)
+    prior, lens = size.prior, size.lens
+    made = system(k, size)
     config = RunConfig(lens_light="none", contaminants="keep").replace(
         method=method if method in ("evidence", "renoise") else "joint",
         flux_scale=1.0,
-        source_fov=FOV,
+        source_fov=size.fov,
         seed=k,
         trim=False,
     )
     # as many directions for all: no system compiles anew, and what is left out is worth 0.4 nat; one for the control
-    directions = 1 if method == "conditional" else 192
+    directions = 1 if method == "conditional" else size.directions
+    # the oracle's draws are independent
     config = config.replace(
-        initialise={"tail": 1e-9, "most_rank": directions}, draws=32 if method == "evidence" else 64
+        initialise={"tail": 1e-9, "most_rank": directions}, draws=min(64, draws // 2) if method == "evidence" else draws
     )
     posterior = infer(made.observation, prior, lens, config)
     eta = lens.space.to_normal({name: jnp.asarray(posterior.lens[name].values) for name in lens.space.names})
-    exact = Evidence(build_problem(made.observation, prior, lens, config, FOV), prior.basis[:, :512], prior.mean)
+    exact = Evidence(build_problem(made.observation, prior, lens, config, size.fov), prior.basis[:, :512], prior.mean)
     log_evidence = jax.jit(lambda e: jax.lax.map(exact.log_evidence, e))(eta.reshape(-1, eta.shape[-1]))
     stats = posterior.tree["sample_stats"].to_dataset()
     truth = lens.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
@@ -81,10 +111,10 @@ def run(k: int, method: str, out: Path) -> None:
     print(f"{path.name}: {header}", flush=True)
 
 
-def table(out: Path, method: str) -> dict[str, float]:
+def table(out: Path, method: str, size: Size) -> dict[str, float]:
     """Print and return the comparison of one method with the oracle over the systems that both have finished."""
-    names = [name for block in LENS.space.blocks for name in block.names]
-    width, bias, pit, worst, chi2, exact_chi2, seconds = [], [], [], [], [], [], []
+    names = [name for block in size.lens.space.blocks for name in block.names]
+    width, bias, pit, worst, chi2, exact_chi2, seconds, ks = [], [], [], [], [], [], [], []
     done = [path for path in sorted(out.glob(f"{method}-*")) if (out / path.name.replace(method, "evidence")).is_file()]
     for path in done:
         other = out / path.name.replace(method, "evidence")
@@ -96,21 +126,26 @@ def table(out: Path, method: str) -> dict[str, float]:
         worst.append(max(r_hat(a["eta"][..., i]) for i in range(flat.shape[1])))
         thinned = a["log_evidence"][:, 7::8].ravel()
         pit.append((thinned[:, None] > b["log_evidence"].ravel()).mean(1))
+        values = a["log_evidence"]
+        independent = values.ravel()[:: int(np.ceil(values.size / ess(values)))]
+        ks.append(scipy.stats.ks_2samp(independent, b["log_evidence"].ravel()).pvalue)
         chi2.append(a["chi2"].mean())
         exact_chi2.append(b["chi2"].mean())
         seconds.append(sum(header["times"].values()))
-    prior = load_prior("galaxy-gaussian", N)
-    assert isinstance(prior, GaussianPrior)
-    peaks = [system(int(path.stem[-3:]), prior, LENS).noiseless.max() / SIGMA for path in done]
+    peaks = [system(int(path.stem[-3:]), size).noiseless.max() / SIGMA for path in done]
     width, bias, pit = np.array(width), np.array(bias), np.array(pit)
     figures = {
         "systems": len(width),
         "least width ratio": np.median(width, 0).min(),
         "greatest width ratio": np.median(width, 0).max(),
         "greatest |mean bias|": np.abs(bias.mean(0)).max(),
+        "its standard error": (bias.std(0) / np.sqrt(len(bias))).max(),
         "median |bias|": float(np.median(np.abs(bias))),
         "p that the evidence agrees": evidence_p(pit),
         "mean rank of the evidence": pit.mean(),
+        "systems in which KS rejects it at 5 %": int(np.sum(np.array(ks) < 0.05)),
+        "p that KS's p are uniform": scipy.stats.kstest(ks, "uniform").pvalue,
+        "r_hat < 1.02": int(np.sum(np.array(worst) < 1.02)),
         "r_hat < 1.05": int(np.sum(np.array(worst) < 1.05)),
         "greatest r_hat": np.max(worst),
         "chi2/pixel": np.mean(chi2),
@@ -138,16 +173,19 @@ def main() -> None:
     parser.add_argument("--systems", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--method", choices=METHODS, action="append")
+    parser.add_argument("--size", choices=tuple(SIZES), default="paper")
+    parser.add_argument("--draws", type=int, default=64)
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
+    size = SIZES[arguments.size]
     if arguments.table:
         for method in ("split_gibbs", "renoise", "conditional"):
             if any(arguments.out.glob(f"{method}-*.safetensors")):
-                table(arguments.out, method)
+                table(arguments.out, method, size)
         return
     for k in range(arguments.first, arguments.first + arguments.systems):
         for method in arguments.method or METHODS:
-            run(k, method, arguments.out)
+            run(k, method, arguments.out, size, arguments.draws)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from conftest import TINY_RANGES
 from blindlens import cli, prior
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
-from blindlens.inference.beginnings import begun
+from blindlens.inference.beginnings import COMPONENTS, begun, likely_mixture
 from blindlens.inference.evidence import Evidence, Mode, scatter
 from blindlens.inference.given import FARTHEST, coordinates, read_sets
 from blindlens.inference.initialise import inflated, initialise, seen
@@ -214,3 +214,15 @@ def test_chains_begin_at_likely_modes_in_turn():
     modes = Mode(eta, factor, jnp.array([0.0, 5.0, -40.0]))
     assert begun(modes, 4).tolist() == [0, 1, 0, 1]
     assert begun(modes._replace(log_posterior=jnp.array([0.0, -2.0, -8.0])), 4).tolist() == [0, 2, 0, 2]
+
+
+def test_jumps_lead_to_likely_modes_alike():
+    eta, factor = jnp.arange(6.0).reshape(3, 2), jnp.stack([jnp.eye(2)] * 3)
+    mixture = likely_mixture(Mode(eta, factor, jnp.array([0.0, -40.0, -5.0])))
+    weights = np.exp(np.asarray(mixture.log_weights))
+    assert len(weights) == COMPONENTS and weights.tolist() == [1, 1] + [0] * (COMPONENTS - 2)
+    np.testing.assert_array_equal(mixture.means[:2], eta[[0, 2]])
+    draws = jax.vmap(mixture.sample)(jax.random.split(jax.random.key(0), 400))
+    near = [float(jnp.mean(jnp.linalg.norm(draws - mean, axis=1) < 3.0)) for mean in eta]
+    assert abs(near[0] - near[2]) < 0.1 and near[0] > 0.4
+    assert np.isfinite(float(mixture.log_density(eta[2])))

@@ -18,6 +18,7 @@ from blindlens.inference.renoise_run import Group, adapted, ladder, steered, swe
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import simulate
 from blindlens.prior import GaussianPrior
+from blindlens.sampler.kernels import Mixture
 
 
 def test_noise_must_fall():
@@ -46,6 +47,7 @@ def test_sweeps_start_lower_where_the_mean_source_does_not_explain_the_image():
 def test_flights_have_the_metric_that_chains_saw_late_in_the_warm_up():
     """The mean over chains; what was seen while chains settled counts for nothing, what was seen early by halves."""
     stage, d, chains = RenoiseConfig(warmup=8, levels=2), 3, 2
+    none = Mixture(jnp.zeros((1, 0, d)), jnp.zeros((1, 0, d, d)), jnp.zeros((1, 0)))
     given = []
 
     def sweep(keys, chain, which, how):
@@ -56,11 +58,12 @@ def test_flights_have_the_metric_that_chains_saw_late_in_the_warm_up():
         )
         each = jnp.ones((chains, 2, 2))
         return chain._replace(eta=chain.eta + 1), SweepInfo(
-            jnp.ones(chains), 0.8 * each, each, jnp.ones((chains, 2)), metric
+            jnp.ones(chains), 0.8 * each, jnp.zeros((chains, 2)), each, jnp.ones((chains, 2)), metric
         )
 
     begin = Chain(jnp.zeros((chains, d)), jnp.zeros((chains, 4, 4)), jnp.zeros((chains, 0)))
-    group = Group(SimpleNamespace(), jnp.zeros((1, 16, 2)), np.zeros(chains, int), [jax.random.key(0)], begin)
+    problem, probes = SimpleNamespace(), jnp.zeros((1, 16, 2))
+    group = Group(problem, probes, none, np.zeros(chains, int), [jax.random.key(0)], begin)
     run = group.begun(stage)
     for b in range(10):
         run, _ = swept(SimpleNamespace(stage=stage, run=sweep), group, b, run)
@@ -106,7 +109,8 @@ def test_slopes_are_the_gradients_of_what_a_flight_is_accepted_on(light, noise_s
     truth = lens.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
     eta = eta.at[: truth.size].set(truth)
     # a part of the directions, so that C is not complete
-    sampler = Renoise(problem, prior, jnp.linalg.qr(gaussian.basis)[0][:, :12], RenoiseConfig())
+    none = Mixture(jnp.zeros((0, eta.size)), jnp.zeros((0, eta.size, eta.size)), jnp.zeros(0))
+    sampler = Renoise(problem, prior, jnp.linalg.qr(gaussian.basis)[0][:, :12], none, RenoiseConfig())
     x_t = x + sigma * jax.random.normal(jax.random.key(2), x.shape)
     a = jnp.zeros(0 if problem.light is None else problem.light_images(problem.params(eta)).shape[0])
     local = local_gaussian(prior, x_t, sigma, sampler.probes, sampler.measurement(eta, a), 4)

@@ -37,6 +37,7 @@ class RenoiseConfig(Stage):
     rank: int = Field(default=128, ge=1, description="directions of the source that follow the lens at the most")
     krylov: int = Field(default=48, ge=0, description="further ones, by what is left of the image")
     translations: int = Field(default=2, ge=0, description="moves of the source by a whole pixel, and in size, a level")
+    jumps: int = Field(default=2, ge=1, description="of the lens between the modes found, at the first level")
     climb: int = Field(default=2, ge=1, description="Levenberg-Marquardt steps to the lens's local mode")
     moves: int = Field(default=1, ge=1, description="flights of lens and noisy source a level")
     leaps: int = Field(default=6, ge=1, description="steps of such a flight")

@@ -8,8 +8,11 @@ import numpy as np
 from jax import Array
 
 from ..observation import Observation
+from ..sampler.kernels import Mixture
 from .evidence import Evidence, Informed, Mode, sources
 
+COMPONENTS = 8
+"""Modes between which chains jump at the most."""
 LIKELY = 10.0
 """Nats below the likeliest mode, by its Laplace approximation, down to which chains begin at a mode."""
 
@@ -32,11 +35,24 @@ class Start(NamedTuple):
     observation: Observation
 
 
+def likely(modes: Mode) -> np.ndarray:
+    """Indices of those that count."""
+    weights = np.asarray(laplace_log_weights(modes))
+    return np.flatnonzero(weights >= weights.max() - LIKELY)
+
+
 def begun(modes: Mode, chains: int) -> np.ndarray:
     """The mode from which each chain begins: the likely ones in turn, (chains,)."""
-    weights = np.asarray(laplace_log_weights(modes))
-    likely = np.flatnonzero(weights >= weights.max() - LIKELY)
-    return likely[np.arange(chains) % len(likely)]
+    which = likely(modes)
+    return which[np.arange(chains) % len(which)]
+
+
+def likely_mixture(modes: Mode) -> Mixture:
+    """The likely modes, equal in weight, as what a jump leads to; always COMPONENTS, of which the last are empty."""
+    which = likely(modes)[:COMPONENTS]
+    full = np.append(which, np.repeat(which[:1], COMPONENTS - len(which)))
+    weights = np.where(np.arange(COMPONENTS) < len(which), 0.0, -np.inf)
+    return Mixture(modes.eta[full], modes.factor[full], jnp.asarray(weights, modes.eta.dtype))
 
 
 def beginnings(keys: Array, full: Evidence, start: Start) -> tuple[Array, Array, Array]:

@@ -40,7 +40,7 @@ def sample(
 ) -> list[Draws]:
     """`draws` draws of each of `chains` chains of each system; as of `renoise_run`."""
     far, near, group = config.renoise, config.latent, Group.of(systems, chains, config.renoise)
-    renoise = Renoise(group.problem, prior, group.probes, far)
+    renoise = Renoise(group.problem, prior, group.probes, group.modes, far)
     latent, which = Latent(group.problem, prior, group.probes, near), group.which
 
     def come(b: int, run: Flights) -> tuple[Flights, Trace]:

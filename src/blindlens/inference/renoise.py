@@ -26,6 +26,7 @@ from ..guidance import LocalGaussian, Measurement, local_gaussian, moment_matchi
 from ..prior import Denoiser
 from ..sampler.diffusion import probability_flow
 from ..sampler.flight import Forces, Kind, Place, White, flights
+from ..sampler.kernels import Mixture, init, jump
 from .evidence import Evidence, climb
 from .gauge import regauged
 from .parallel import spread, taken
@@ -84,12 +85,13 @@ class Sweep(NamedTuple):
 
 class SweepInfo(NamedTuple):
     """chi2 per pixel; at each level, (levels, ...): acceptance of flights of lens and source, and of the lens alone,
-    (2,); of the source's translations and growth, (2,); chi2 per pixel of E[x | x_t, l, y]; the metric where the level
-    begins, if it was looked at.
+    (2,); of jumps between modes, 0 where there are none; of the source's translations and growth, (2,); chi2 per pixel
+    of E[x | x_t, l, y]; the metric where the level begins, if it was looked at.
     """
 
     chi2_per_pixel: Array
     acceptance: Array
+    jump_acceptance: Array
     gauge_acceptance: Array
     explained: Array
     metric: Metric
@@ -97,12 +99,13 @@ class SweepInfo(NamedTuple):
 
 class Renoise(eqx.Module):
     """The sampler for one problem, or for several of one kind, stacked. probes: (n*n, k), orthonormal directions in
-    which C is looked at.
+    which C is looked at. modes: between which lenses jump, in the first of the coordinates eta.
     """
 
     problem: Problem
     prior: Denoiser
     probes: Array
+    modes: Mixture
     stage: RenoiseConfig = eqx.field(static=True)
 
     def slopes(
@@ -125,6 +128,23 @@ class Renoise(eqx.Module):
         else:
             by_eta, by_D = posterior_slopes(self.problem, basis, eta, D)
         return Slopes(by_eta, pull(by_D)[0], (D - x_t) / local.sigma**2)
+
+    def jumped(self, key: Array, eta: Array, local: LocalGaussian) -> tuple[Array, Array]:
+        """l | x_t, y between modes, x_t held: eta, mean acceptance. What carries chains from mode to mode while x_t
+        says little of the source.
+        """
+        d = self.modes.means.shape[1]
+        model = Evidence(self.problem, local.directions * local.sd(local.sigma), local.mean)
+
+        def density(part: Array) -> Array:
+            return model.log_posterior(jnp.concatenate([part, eta[d:]]))
+
+        def step(state, key):
+            state, info = jump(key, state, density, self.modes)
+            return state, info.acceptance
+
+        state, acceptance = jax.lax.scan(step, init(eta[:d], density), jax.random.split(key, self.stage.jumps))
+        return jnp.concatenate([state.position, eta[d:]]), jnp.mean(acceptance)
 
     def fly(
         self,
@@ -182,10 +202,11 @@ class Renoise(eqx.Module):
         sigmas = how.sigmas
         noise_key, *keys = jax.random.split(key, len(sigmas))
         x_t = chain.x + sigmas[0] * jax.random.normal(noise_key, chain.x.shape, chain.x.dtype)
+        several = jnp.sum(jnp.isfinite(self.modes.log_weights)) > 1
 
         def level(carry, inputs):
             eta, x_t, a, _ = carry
-            key, now, then, metric, angle = inputs
+            key, first, now, then, metric, angle = inputs
             gauge_key, fly_key = jax.random.split(key)
 
             # p(y | l, x_t) is taken not to change, as if p(x | x_t) moved with x_t
@@ -194,12 +215,18 @@ class Renoise(eqx.Module):
             eta, x_t, moved = regauged(gauge_keys, eta, x_t, now, self.problem, self.prior, same)
             seen = self.measurement(eta, a)
             local = local_gaussian(self.prior, x_t, now, self.probes, seen, self.stage.krylov)
+            eta, jumps = jax.lax.cond(
+                first & several,
+                lambda: self.jumped(jax.random.fold_in(key, 2), eta, local),
+                lambda: (eta, jnp.zeros((), eta.dtype)),
+            )
             eta, x_t, a, here, acceptance = self.fly(fly_key, eta, x_t, local, metric, angle, how)
             guided = moment_matching(self.prior, local, self.measurement(eta, a))
             x_t, mean, x = probability_flow(guided, x_t, now, then, self.stage.steps)
-            return (eta, x_t, a, x), (acceptance, moved, self.problem.chi2(eta, mean, a), here)
+            return (eta, x_t, a, x), (acceptance, jumps, moved, self.problem.chi2(eta, mean, a), here)
 
-        inputs = (jnp.stack(keys), sigmas[:-1], sigmas[1:], how.metric, how.angles)
+        first = jnp.arange(len(keys)) == 0
+        inputs = (jnp.stack(keys), first, sigmas[:-1], sigmas[1:], how.metric, how.angles)
         (eta, _, a, x), stats = jax.lax.scan(level, (chain.eta, x_t, chain.a, chain.x), inputs)
         return Chain(eta, x, a), SweepInfo(self.problem.chi2(eta, x, a), *stats)
 
@@ -223,10 +250,10 @@ class Renoise(eqx.Module):
         def one(shared, item):
             many, how = shared
             key, chain, which, reference = item
-            problem, probes, sigmas, angles, metric = taken(
-                (many.problem, many.probes, how.sigmas, how.angles, how.metric), which
+            problem, probes, modes, sigmas, angles, metric = taken(
+                (many.problem, many.probes, many.modes, how.sigmas, how.angles, how.metric), which
             )
-            return Renoise(problem, many.prior, probes, many.stage).sweep(
+            return Renoise(problem, many.prior, probes, modes, many.stage).sweep(
                 key, chain, Sweep(sigmas, angles, metric, reference, how.settle, how.adapt)
             )
 

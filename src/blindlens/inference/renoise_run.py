@@ -13,7 +13,8 @@ from ..errors import BlindlensError
 from ..lens.parameters import LogUniform
 from ..prior import Denoiser
 from ..progress import Progress
-from .beginnings import Start, beginnings
+from ..sampler.kernels import Mixture
+from .beginnings import Start, beginnings, likely_mixture
 from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
 from .parallel import stacked
@@ -85,12 +86,13 @@ def first_chains(keys: Array, full: Evidence, start: Start, problem: Problem) ->
 
 
 class Group(NamedTuple):
-    """Systems that one program samples: problems and probes stacked; which: each chain's system, (K,); keys: by system;
-    begin: the chains.
+    """Systems that one program samples: problems, probes and modes stacked; which: each chain's system, (K,); keys: by
+    system; begin: the chains.
     """
 
     problem: Problem
     probes: Array
+    modes: Mixture
     which: np.ndarray
     keys: list[Array]
     begin: Chain
@@ -98,7 +100,7 @@ class Group(NamedTuple):
     @staticmethod
     def of(systems: Sequence[System], chains: int, stage: RenoiseConfig) -> "Group":
         """BlindlensError for systems that one program cannot serve."""
-        begun, run_keys, probes = [], [], []
+        begun, run_keys, probes, modes = [], [], [], []
         for system in systems:
             chain_key, run_key = jax.random.split(system.key)
             run_keys.append(run_key)
@@ -107,12 +109,13 @@ class Group(NamedTuple):
             # the most informative directions come first, and QR keeps their order
             basis = np.asarray(system.start.informed.basis, np.float64)[:, : stage.rank]
             probes.append(jnp.asarray(np.linalg.qr(basis)[0], jnp.float32))
+            modes.append(likely_mixture(system.start.modes))
         try:
-            problem, many = stacked([system.problem for system in systems]), stacked(probes)
+            problem, many = stacked([system.problem for system in systems]), (stacked(probes), stacked(modes))
         except ValueError:
             raise BlindlensError("these systems differ in more than their data; sample them one by one") from None
         together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *begun)
-        return Group(problem, many, np.repeat(np.arange(len(systems)), chains), run_keys, together)
+        return Group(problem, *many, np.repeat(np.arange(len(systems)), chains), run_keys, together)
 
     def block_keys(self, b: int) -> Array:
         """A key for each chain's sweep number b; a system's do not depend on the others."""
@@ -188,7 +191,7 @@ def sample(
     A system's random numbers do not depend on the others. BlindlensError for systems that one program cannot serve.
     """
     group = Group.of(systems, chains, stage)
-    sampler = Renoise(group.problem, prior, group.probes, stage)
+    sampler = Renoise(group.problem, prior, group.probes, group.modes, stage)
 
     def advance(b: int, run: Run, traces: list[Trace]) -> tuple[Run, Trace]:
         run, info = swept(sampler, group, b, run)
@@ -198,6 +201,8 @@ def sample(
         angles = run.angles[group.which]
         for level in range(stage.levels):
             seen = {"explained": info.explained[:, level]}
+            if level == 0:
+                seen["jump_acceptance"] = info.jump_acceptance[:, level]
             for i, what in enumerate(("", "lens_")):
                 seen |= {f"{what}acceptance": info.acceptance[:, level, i], f"{what}angle": angles[:, level, i]}
             seen |= gauge_stats(info.gauge_acceptance[:, level])
