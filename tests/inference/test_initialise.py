@@ -16,7 +16,7 @@ from blindlens.errors import BlindlensError
 from blindlens.inference.beginnings import COMPONENTS, begun, likely_mixture
 from blindlens.inference.evidence import Evidence, Mode, scatter
 from blindlens.inference.given import FARTHEST, coordinates, read_sets
-from blindlens.inference.initialise import inflated, initialise, seen
+from blindlens.inference.initialise import distinct, inflated, initialise, seen
 from blindlens.inference.problem import build_problem
 from blindlens.inference.stages import fingerprint
 from blindlens.posterior import Posterior
@@ -221,8 +221,24 @@ def test_jumps_lead_to_likely_modes_alike():
     mixture = likely_mixture(Mode(eta, factor, jnp.array([0.0, -40.0, -5.0])))
     weights = np.exp(np.asarray(mixture.log_weights))
     assert len(weights) == COMPONENTS and weights.tolist() == [1, 1] + [0] * (COMPONENTS - 2)
-    np.testing.assert_array_equal(mixture.means[:2], eta[[0, 2]])
+    np.testing.assert_array_equal(mixture.means[:2], np.asarray(eta)[[0, 2]])
     draws = jax.vmap(mixture.sample)(jax.random.split(jax.random.key(0), 400))
     near = [float(jnp.mean(jnp.linalg.norm(draws - mean, axis=1) < 3.0)) for mean in eta]
     assert abs(near[0] - near[2]) < 0.1 and near[0] > 0.4
     assert np.isfinite(float(mixture.log_density(eta[2])))
+
+
+def test_modes_with_a_valley_between_them_are_two_however_many_dimensions():
+    """Seven dimensions, two tops six standard deviations apart in one of them: less than 3 per root dimension."""
+    d, where = 7, np.array([-3.0, 3.0])
+
+    def log_posterior(eta):
+        return float(np.logaddexp(*(-((eta[0] - m) ** 2 + eta[1:] @ eta[1:]) / 2 for m in where)))
+
+    eta = np.zeros((3, d))
+    eta[:, 0] = [-3.0, 3.0, -2.9]
+    values, factors = np.array([log_posterior(e) for e in eta]), np.stack([np.eye(d)] * 3)
+    assert distinct(eta, values, factors, 8, 30.0, log_posterior).tolist() == [0, 1]
+    # control: by distance alone they are one; and a plateau has no valley
+    assert distinct(eta, values, factors, 8, 30.0).tolist() == [0]
+    assert distinct(eta, values, factors, 8, 30.0, lambda _: values[0]).tolist() == [0]

@@ -34,6 +34,8 @@ from .sersic import SersicFit, sersic_ends, sersic_fit
 
 TRANSLATES, SHAPES = 6, 4
 """Translates of the best modes, and other shapes of the light, that climb too."""
+VALLEY = 3.0
+"""Nats by which the log posterior falls between two modes that are not one."""
 ANY = 1e30
 """Nats below the best at which a finite value is never dropped."""
 
@@ -91,11 +93,20 @@ def polish(evidence: Evidence, eta: Array, steps: int) -> Mode:
     return in_turns(lambda evidence, eta: _polish(evidence, eta, steps), evidence, eta)
 
 
-def distinct(eta: np.ndarray, values: np.ndarray, factors: np.ndarray | None, keep: int, within: float) -> np.ndarray:
+def distinct(
+    eta: np.ndarray,
+    values: np.ndarray,
+    factors: np.ndarray | None,
+    keep: int,
+    within: float,
+    log_posterior: Callable[[np.ndarray], float] | None = None,
+) -> np.ndarray:
     """Indices of the best start of each cluster: at most `keep`, none more than `within` nats below the best.
 
     Two starts are one when they lie within 3 Laplace standard deviations per root dimension of each other, or, before
-    there is a Laplace approximation, within 0.02 in every normal coordinate.
+    there is a Laplace approximation, within 0.02 in every normal coordinate. In many dimensions the former is far in a
+    single direction: with a `log_posterior`, those beyond 3 standard deviations are two if it is VALLEY nats lower half
+    way between them.
     """
     values = np.where(np.isfinite(values), values, -np.inf)
     chosen: list[int] = []
@@ -108,6 +119,8 @@ def distinct(eta: np.ndarray, values: np.ndarray, factors: np.ndarray | None, ke
             else:
                 z = np.linalg.solve(factors[j], eta[i] - eta[j])
                 same = z @ z < 9 * len(z)
+                if same and z @ z > 9 and log_posterior is not None:
+                    same = not log_posterior((eta[i] + eta[j]) / 2) < values[i] - VALLEY
             if same:
                 break
         else:
@@ -247,7 +260,8 @@ def initialise(
 
     def polished(full: Evidence, eta: Array, keep: int, within: float) -> Mode:
         modes = relabelled_modes(full.problem, polish(full, eta, stage.polish_steps))
-        kept = distinct(modes.eta, modes.log_posterior, modes.factor, keep, within)
+        value = lambda eta: float(log_posterior(full, jnp.asarray(eta, modes.eta.dtype)))  # noqa: E731
+        kept = distinct(modes.eta, modes.log_posterior, modes.factor, keep, within, value)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[kept]), modes)
 
     fov, given_noise = config.source_fov, {"noise_scale": 1.0} if config.noise_scale == "infer" else {}
