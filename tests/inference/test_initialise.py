@@ -222,9 +222,9 @@ def test_jumps_lead_to_likely_modes_alike():
     weights = np.exp(np.asarray(mixture.log_weights))
     assert len(weights) == COMPONENTS and weights.tolist() == [1, 1] + [0] * (COMPONENTS - 2)
     np.testing.assert_array_equal(mixture.means[:2], np.asarray(eta)[[0, 2]])
-    draws = jax.vmap(mixture.sample)(jax.random.split(jax.random.key(0), 400))
+    draws = jax.vmap(mixture.sample)(jax.random.split(jax.random.key(0), 4000))
     near = [float(jnp.mean(jnp.linalg.norm(draws - mean, axis=1) < 3.0)) for mean in eta]
-    assert abs(near[0] - near[2]) < 0.1 and near[0] > 0.4
+    assert abs(near[0] - near[2]) < 0.06 and near[0] > 0.4
     assert np.isfinite(float(mixture.log_density(eta[2])))
 
 
