@@ -242,3 +242,9 @@ def test_modes_with_a_valley_between_them_are_two_however_many_dimensions():
     # control: by distance alone they are one; and a plateau has no valley
     assert distinct(eta, values, factors, 8, 30.0).tolist() == [0]
     assert distinct(eta, values, factors, 8, 30.0, lambda _: values[0]).tolist() == [0]
+    # so before there is a Laplace approximation: without a look at what lies between, ends of one mode take two places
+    assert distinct(eta, values, None, 2, 30.0).tolist() == [0, 1]
+    flat = eta + np.array([[0.0], [0.0], [1.0]]) * np.eye(d)[1]
+    values = np.array([log_posterior(e) for e in flat]) + [0.2, 0.0, 0.6]
+    assert distinct(flat, values, None, 2, 30.0).tolist() == [0, 2]
+    assert distinct(flat, values, None, 2, 30.0, log_posterior).tolist() == [0, 1]

@@ -34,7 +34,7 @@ from .sersic import SersicFit, sersic_ends, sersic_fit
 
 TRANSLATES, SHAPES = 6, 4
 """Translates of the best modes, and other shapes of the light, that climb too."""
-VALLEY = 3.0
+VALLEY = 2.0
 """Nats by which the log posterior falls between two modes that are not one."""
 ANY = 1e30
 """Nats below the best at which a finite value is never dropped."""
@@ -104,26 +104,29 @@ def distinct(
     """Indices of the best start of each cluster: at most `keep`, none more than `within` nats below the best.
 
     Two starts are one when they lie within 3 Laplace standard deviations per root dimension of each other, or, before
-    there is a Laplace approximation, within 0.02 in every normal coordinate. In many dimensions the former is far in a
-    single direction: with a `log_posterior`, those beyond 3 standard deviations are two if it is VALLEY nats lower half
-    way between them.
+    there is a Laplace approximation, within 0.02 in every normal coordinate. With a `log_posterior`, a valley between
+    them decides: what is VALLEY nats lower half way. In many dimensions 3 per root dimension is far in a single one, so
+    that those beyond 3 in all are two if there is a valley; before there is a Laplace approximation, those that do not
+    coincide are one if there is none.
     """
     values = np.where(np.isfinite(values), values, -np.inf)
     chosen: list[int] = []
+
+    def same(i: int, j: int) -> bool:
+        if factors is None:
+            coincide = bool(np.max(np.abs(eta[i] - eta[j])) < 0.02)
+            near = coincide or log_posterior is not None
+        else:
+            z = np.linalg.solve(factors[j], eta[i] - eta[j])
+            coincide, near = z @ z < 9, z @ z < 9 * len(z)
+        if log_posterior is None or coincide or not near:
+            return bool(near)
+        return not log_posterior((eta[i] + eta[j]) / 2) < values[i] - VALLEY
+
     for i in np.argsort(-values):
         if values[i] < values.max() - within or len(chosen) == keep:
             break
-        for j in chosen:
-            if factors is None:
-                same = np.max(np.abs(eta[i] - eta[j])) < 0.02
-            else:
-                z = np.linalg.solve(factors[j], eta[i] - eta[j])
-                same = z @ z < 9 * len(z)
-                if same and z @ z > 9 and log_posterior is not None:
-                    same = not log_posterior((eta[i] + eta[j]) / 2) < values[i] - VALLEY
-            if same:
-                break
-        else:
+        if not any(same(i, j) for j in chosen):
             chosen.append(int(i))
     return np.array(chosen)
 
@@ -140,7 +143,11 @@ def low_rank_search(
     report()
     eta, values = jax.tree.map(np.asarray, anneal(coarse, eta[best], stage.steps, stage.noise, stage.rate))
     report()
-    return eta[distinct(eta, values, None, stage.keep, 40 * stage.within)]
+    value = lambda eta: float(log_posterior(coarse, jnp.asarray(eta)))  # noqa: E731
+    # where the posterior is flat, ends of one mode do not coincide, and would take the places of all others
+    apart = distinct(eta, values, None, stage.keep, 40 * stage.within, value)
+    best = distinct(eta, values, None, stage.keep, 40 * stage.within)
+    return eta[np.append(apart, best[~np.isin(best, apart)])[: stage.keep]]
 
 
 def sersic_search(
