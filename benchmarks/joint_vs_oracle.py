@@ -146,6 +146,8 @@ def table(out: Path, method: str, size: Size) -> dict[str, float]:
         "systems in which KS rejects it at 5 %": int(np.sum(np.array(ks) < 0.05)),
         "p that KS's p are uniform": scipy.stats.kstest(ks, "uniform").pvalue,
         "r_hat < 1.02": int(np.sum(np.array(worst) < 1.02)),
+        "median peak S/N there": np.median(np.array(peaks)[np.array(worst) < 1.02]),
+        "and elsewhere": np.median(np.array(peaks)[np.array(worst) >= 1.02]),
         "r_hat < 1.05": int(np.sum(np.array(worst) < 1.05)),
         "greatest r_hat": np.max(worst),
         "chi2/pixel": np.mean(chi2),

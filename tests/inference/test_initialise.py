@@ -13,7 +13,7 @@ from conftest import TINY_RANGES
 from blindlens import cli, prior
 from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
-from blindlens.inference.beginnings import COMPONENTS, begun, likely_mixture
+from blindlens.inference.beginnings import MOST, begun, likely_mixture
 from blindlens.inference.evidence import Evidence, Mode, scatter
 from blindlens.inference.given import FARTHEST, coordinates, read_sets
 from blindlens.inference.initialise import distinct, inflated, initialise, seen
@@ -220,7 +220,7 @@ def test_jumps_lead_to_likely_modes_alike():
     eta, factor = jnp.arange(6.0).reshape(3, 2), jnp.stack([jnp.eye(2)] * 3)
     mixture = likely_mixture(Mode(eta, factor, jnp.array([0.0, -40.0, -5.0])))
     weights = np.exp(np.asarray(mixture.log_weights))
-    assert len(weights) == COMPONENTS and weights.tolist() == [1, 1] + [0] * (COMPONENTS - 2)
+    assert len(weights) == MOST and weights.tolist() == [1, 1] + [0] * (MOST - 2)
     np.testing.assert_array_equal(mixture.means[:2], np.asarray(eta)[[0, 2]])
     draws = jax.vmap(mixture.sample)(jax.random.split(jax.random.key(0), 4000))
     near = [float(jnp.mean(jnp.linalg.norm(draws - mean, axis=1) < 3.0)) for mean in eta]

@@ -29,6 +29,14 @@ def test_noise_must_fall():
     assert len(sigmas) == RenoiseConfig().levels + 1 and (np.diff(sigmas) < 0).all() and sigmas[0] == pytest.approx(0.5)
 
 
+def tiny() -> GaussianPrior:
+    """A prior on 8 x 8 pixels."""
+    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
+    return GaussianPrior.from_profiles(
+        8, r, np.exp(-r / 0.3), 0.1 + 0.4 * np.exp(-r / 0.35), k, 1 / (1 + k**2), 10.0, 0.0, "tiny", delta=0.02
+    )
+
+
 def test_sweeps_start_lower_where_the_mean_source_does_not_explain_the_image():
     stage, good, bad = RenoiseConfig(), np.array([[0.97, 0.9, 0.98]] * 4), np.array([[3.0, 1.2, 1.0]] * 4)
     first = stage.first
@@ -97,10 +105,7 @@ def test_slopes_are_the_gradients_of_what_a_flight_is_accepted_on(light, noise_s
     """d f/d eta and d f/d x_t, C held, against derivatives of the evidence through the denoiser; the precision that
     helps the conjugate gradients is another lens's.
     """
-    r, k = np.linspace(0, 1.5, 40), np.arange(0, 3.0)
-    gaussian = GaussianPrior.from_profiles(
-        8, r, np.exp(-r / 0.3), 0.1 + 0.4 * np.exp(-r / 0.35), k, 1 / (1 + k**2), 10.0, 0.0, "tiny", delta=0.02
-    )
+    gaussian = tiny()
     x, lens, sigma = gaussian.sample(jax.random.key(0)), LensModel(("sie",)), jnp.asarray(0.3)
     (made,) = simulate(jax.random.key(1), np.asarray(10 * x)[None], lens, shape=(14, 14), pixel_scale=0.4, fov=3.0)
     config = RunConfig().replace(flux_scale="infer", source_fov=3.0, lens_light=light, noise_scale=noise_scale)
@@ -176,3 +181,42 @@ def test_a_metric_that_rounding_has_made_indefinite_is_one_all_the_same():
     assert np.isfinite(np.asarray(jnp.linalg.cholesky(precision))).all()
     assert float(jnp.linalg.eigvalsh(precision)[0]) > 0.9
     assert float(precision[1, 1]) == pytest.approx(float(moved[1, 1]), rel=1e-4)
+
+
+def test_jumps_between_modes_leave_the_lens_given_the_noisy_source_as_it_is():
+    """From chains that all begin on one side: shares, and the mean there, against importance sampling; what the modes
+    do not have stays.
+    """
+    gaussian = tiny()
+    x, lens, sigma = gaussian.sample(jax.random.key(0)), LensModel(("sie",)), jnp.asarray(0.3)
+    system = {"shape": (14, 14), "pixel_scale": 0.4, "fov": 3.0, "sigma": 100.0}
+    (made,) = simulate(jax.random.key(1), np.asarray(10 * x)[None], lens, **system)
+    problem = build_problem(made.observation, gaussian, lens, RunConfig().replace(flux_scale="infer"), 3.0)
+    truth = lens.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
+    d, rest = truth.size, problem.space.size - truth.size
+    # what is jumped between are two sides of one wide top, which is as good
+    side = jnp.zeros(d).at[0].set(0.7)
+    modes = Mixture(jnp.stack([-side, side]), jnp.stack([0.8 * jnp.eye(d)] * 2), jnp.zeros(2)).padded(4)
+    stage = RenoiseConfig(jumps=40)
+    sampler = Renoise(problem, gaussian, jnp.linalg.qr(gaussian.basis)[0][:, :12], modes, stage)
+    begin = jnp.append(-side, jnp.full(rest, 0.1))
+    local = local_gaussian(gaussian, x, sigma, sampler.probes, sampler.measurement(begin, jnp.zeros(0)), 4)
+    keys = jax.random.split(jax.random.key(5), 1500)
+    ends, acceptance = jax.jit(lambda keys: jax.lax.map(lambda key: sampler.jumped(key, begin, local), keys))(keys)
+    assert jnp.mean(acceptance) > 0.1 and rest > 0
+    np.testing.assert_array_equal(ends[:, d:], jnp.broadcast_to(begin[d:], (len(ends), rest)))
+
+    model = Evidence(problem, local.directions * local.sd(sigma), local.mean)
+    drawn = jax.vmap(modes.sample)(jax.random.split(jax.random.key(6), 6000))
+
+    def log_weight(part):
+        return model.log_posterior(jnp.concatenate([part, begin[d:]])) - modes.log_density(part)
+
+    w = np.asarray(jax.nn.softmax(jax.jit(lambda parts: jax.lax.map(log_weight, parts))(drawn)), float)
+    for values in (lambda eta: eta[:, 0] > 0, lambda eta: eta[:, 4]):
+        exact, ours = np.asarray(values(drawn), float), np.asarray(values(ends), float)
+        mean = w @ exact
+        error = np.hypot(np.sqrt(w**2 @ (exact - mean) ** 2), ours.std() / np.sqrt(len(ours)))
+        assert abs(ours.mean() - mean) < 4 * error
+    # control: nobody was on the other side, and by the modes' weights alone it would have half
+    assert abs(w @ (drawn[:, 0] > 0) - 0.5) > 0.1

@@ -14,25 +14,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_other_prior import gaussian
+import test_other_prior
+from test_other_prior import FOV, gaussian
 
 from blindlens.check.convergence import ess
-from blindlens.config import RunConfig
 from blindlens.inference.beginnings import likely_mixture
 from blindlens.inference.pipeline import infer
 from blindlens.lens.mass import LensModel
 from blindlens.lens.simulate import simulate
 from blindlens.observation import Observation
 
-MIDDLE, FOV, SIGMA = 0.2, 3.0, 4.0
+MIDDLE, SIGMA = 0.2, 4.0
 RANGES = {"Rein": (1.1, 1.3), "q": (0.7, 1.0), "y0": (-0.1, 0.1), "ys": (-0.2, 0.2)}
 LENS = LensModel(("sie",), ranges=RANGES | dict.fromkeys(("x0", "xs"), (MIDDLE - 1.8, MIDDLE + 1.8)))
 TRUTH = {"x0": -1.1, "y0": 0.02, "q": 0.85, "phi": 0.3, "Rein": 1.2, "xs": -0.8, "ys": 0.05}
-CONFIG = RunConfig().replace(
-    flux_scale=1.0,
-    source_fov=FOV,
-    trim=False,
-    chains=4,
+CONFIG = test_other_prior.CONFIG.replace(
     draws=200,
     initialise={"draws": 4000, "starts": 24, "steps": 60, "rank": 8, "tail": 1e-9, "most_rank": 64},
     renoise={"warmup": 20, "rank": 64, "krylov": 0},

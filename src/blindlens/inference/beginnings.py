@@ -11,7 +11,7 @@ from ..observation import Observation
 from ..sampler.kernels import Mixture
 from .evidence import Evidence, Informed, Mode, sources
 
-COMPONENTS = 8
+MOST = 8
 """Modes between which chains jump at the most."""
 LIKELY = 10.0
 """Nats below the likeliest mode, by its Laplace approximation, down to which chains begin at a mode."""
@@ -48,11 +48,10 @@ def begun(modes: Mode, chains: int) -> np.ndarray:
 
 
 def likely_mixture(modes: Mode) -> Mixture:
-    """The likely modes, equal in weight, as what a jump leads to; always COMPONENTS, of which the last are empty."""
-    which = likely(modes)[:COMPONENTS]
-    full = np.append(which, np.repeat(which[:1], COMPONENTS - len(which)))
-    weights = np.where(np.arange(COMPONENTS) < len(which), 0.0, -np.inf)
-    return Mixture(modes.eta[full], modes.factor[full], jnp.asarray(weights, modes.eta.dtype))
+    """The likely modes, equal in weight, as what a jump leads to; always MOST, of which the last are empty."""
+    which = likely(modes)[:MOST]
+    eta, factor = jnp.asarray(modes.eta)[which], jnp.asarray(modes.factor)[which]
+    return Mixture(eta, factor, jnp.zeros(len(which), eta.dtype)).padded(MOST)
 
 
 def beginnings(keys: Array, full: Evidence, start: Start) -> tuple[Array, Array, Array]:

@@ -121,7 +121,7 @@ def distinct(
             coincide, near = z @ z < 9, z @ z < 9 * len(z)
         if log_posterior is None or coincide or not near:
             return bool(near)
-        return not log_posterior((eta[i] + eta[j]) / 2) < values[i] - VALLEY
+        return log_posterior((eta[i] + eta[j]) / 2) >= values[i] - VALLEY
 
     for i in np.argsort(-values):
         if values[i] < values.max() - within or len(chosen) == keep:

@@ -158,15 +158,9 @@ def covering(full: Evidence, modes: Mode) -> Mixture:
     value = jnp.stack([log_posterior(full, e) for e in eta])
     best = jnp.argsort(-jnp.where(jnp.isfinite(value), value, -jnp.inf))[:COMPONENTS]
     eta, factors, value = eta[best], WIDER * modes.factor[which[best]], value[best]
-    missing = COMPONENTS - len(best)
     log_det = jnp.sum(jnp.log(jnp.diagonal(factors, axis1=1, axis2=2)), 1)
     weights = jax.nn.log_softmax(value / 2 + log_det)
-    # empty components, so that one program serves any number of modes
-    return Mixture(
-        jnp.concatenate([eta, eta[:1].repeat(missing, 0)]),
-        jnp.concatenate([factors, factors[:1].repeat(missing, 0)]),
-        jnp.concatenate([weights, jnp.full(missing, -jnp.inf, weights.dtype)]),
-    )
+    return Mixture(eta, factors, weights).padded(COMPONENTS)
 
 
 def sample(

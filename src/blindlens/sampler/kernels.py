@@ -96,6 +96,16 @@ class Mixture(NamedTuple):
     log_weights: Array
     dof: float = 8.0
 
+    def padded(self, count: int) -> "Mixture":
+        """With empty components up to `count` of them, so that one program serves any number."""
+        missing = count - len(self.means)
+        nothing = jnp.full(missing, -jnp.inf, self.log_weights.dtype)
+        return self._replace(
+            means=jnp.concatenate([self.means, self.means[:1].repeat(missing, 0)]),
+            factors=jnp.concatenate([self.factors, self.factors[:1].repeat(missing, 0)]),
+            log_weights=jnp.concatenate([self.log_weights, nothing]),
+        )
+
     def sample(self, key: Array) -> Array:
         """One draw, (d,)."""
         which, normal, chi = jax.random.split(key, 3)
