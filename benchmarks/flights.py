@@ -32,7 +32,7 @@ from blindlens.devices import prepare_jax
 from blindlens.guidance import local_gaussian, moment_matching
 from blindlens.inference import pipeline
 from blindlens.inference.evidence import Evidence, climb
-from blindlens.inference.gauge import MOST, growth, log_change
+from blindlens.inference.gauge import FINE, LARGER, MOST, growth, log_change
 from blindlens.inference.parallel import taken
 from blindlens.inference.problem import Problem
 from blindlens.inference.renoise import Chain, Metric, Renoise
@@ -158,7 +158,8 @@ def main() -> None:
             for k, krylov in ((64, 24), (probes.shape[1], stage.krylov), (192, 192)):
                 chi2 = seen(Renoise(problem, begun.prior, wide[:, :k], modes, stage), chain, x_t, sigma, krylov)[0]
                 print(f"  chi2/pixel of the mean source, {k} + {krylov} directions: {float(chi2):.4f}")
-            for by in (MOST / 2, MOST):
+            longest = MOST * np.clip(s / FINE, 1, LARGER)
+            for by in (longest / 2, longest):
                 along = growth(x_t, jnp.asarray(by), problem.sky)
                 values = [float(log_change(begun.prior, along, sigma, n)) for n in (8, 16, 32, 64)]
                 print(

@@ -15,6 +15,7 @@ from blindlens.inference.scales import image_scales
 from blindlens.lens.mass import LensModel
 from blindlens.observation import Observation
 from blindlens.prior import GaussianPrior, load_prior
+from blindlens.prior.galaxies import galaxies as procedural
 
 NOISE = 0.8
 """Of the images that move, where moves are to leave their density as it is."""
@@ -77,6 +78,29 @@ def test_so_does_growth(by):
         ours = float(log_change(Hidden(prior, n=n), along, jnp.asarray(sigma), 16))
         assert abs(ours - exact) < 1e-4 * abs(exact)
         assert abs(float(log_change(Hidden(prior, n=n), back, jnp.asarray(sigma), 16)) - exact) > 0.3  # control
+
+
+def test_line_integrals_of_the_longest_growth_have_converged():
+    """Under `galaxy64`, in noise that turns as far as the source does."""
+    prior = load_prior("galaxy64")
+    x = (jnp.asarray(procedural(1, 2)) - prior.offset) / prior.scale
+    change = jax.jit(
+        lambda x_t, by, sigma, nodes: log_change(prior, growth(x_t, by, -prior.offset / prior.scale), sigma, nodes),
+        static_argnums=3,
+    )
+    off = {gauge.GROWTH_NODES: [], 8: []}
+    for sigma in (1.0, 0.1):
+        by = jnp.asarray(gauge.MOST * np.clip(sigma / gauge.FINE, 1, gauge.LARGER))
+        for k, one in enumerate(x):
+            x_t = one + sigma * jax.random.normal(jax.random.key(k), one.shape)
+            exact = float(change(x_t, by, jnp.asarray(sigma), 96))
+            for nodes, found in off.items():
+                found.append(float(change(x_t, by, jnp.asarray(sigma), nodes)) - exact)
+            print(
+                f"noise {sigma}: {exact:.2f}, off by {off[gauge.GROWTH_NODES][-1]:.2f}, with 8 nodes {off[8][-1]:.2f}"
+            )
+    assert np.abs(off[gauge.GROWTH_NODES]).max() < 0.3
+    assert np.abs(off[8]).max() > 0.5
 
 
 def test_growth_is_a_rotation_that_makes_sources_larger_and_fainter():

@@ -118,34 +118,39 @@ def test_slopes_are_the_gradients_of_what_a_flight_is_accepted_on(light, noise_s
     sampler = Renoise(problem, prior, jnp.linalg.qr(gaussian.basis)[0][:, :12], none, RenoiseConfig())
     x_t = x + sigma * jax.random.normal(jax.random.key(2), x.shape)
     a = jnp.zeros(0 if problem.light is None else problem.light_images(problem.params(eta)).shape[0])
-    local = local_gaussian(prior, x_t, sigma, sampler.probes, sampler.measurement(eta, a), 4)
+    local = jax.jit(lambda x_t: local_gaussian(prior, x_t, sigma, sampler.probes, sampler.measurement(eta, a), 4))(x_t)
 
     def model(x_t):
         return Evidence(problem, local.directions * local.sd(sigma), prior(x_t, sigma))
 
-    by_eta, by_x = jax.grad(lambda eta, x_t: model(x_t).log_posterior(eta), (0, 1))(eta, x_t)
-    near = condition(*problem.system(eta + 0.05, model(x_t).basis, x))[2]
-    _, occam = climb(model(x_t), eta, 0)
+    by_eta, by_x = jax.jit(jax.grad(lambda eta, x_t: model(x_t).log_posterior(eta), (0, 1)))(eta, x_t)
+    near = jax.jit(lambda eta: condition(*problem.system(eta, model(x_t).basis, x))[2])(eta + 0.05)
+    _, occam = jax.jit(lambda eta: climb(model(x_t), eta, 0))(eta)
     held = Metric.of(jnp.eye(eta.size), occam, problem.space.rates(eta)).occam
-    ours = sampler.slopes(local, lambda x_t: prior(x_t, sigma), near, held, eta, x_t)
+    ours = jax.jit(lambda *at: sampler.slopes(local, lambda x_t: prior(x_t, sigma), near, held, *at))(eta, x_t)
     np.testing.assert_allclose(ours.score, (prior(x_t, sigma) - x_t) / sigma**2, rtol=1e-5)
     np.testing.assert_allclose(ours.by_eta, by_eta, atol=2e-3 * float(jnp.abs(by_eta).max()))
     np.testing.assert_allclose(ours.by_x, by_x, atol=2e-3 * float(jnp.abs(by_x).max()))
+
     # the determinant's part alone
-    logdet = lambda eta: -jnp.linalg.slogdet(precision(*problem.system(eta, model(x_t).basis, x)))[1] / 2  # noqa: E731
-    np.testing.assert_allclose(occam, jax.grad(logdet)(eta), atol=2e-3 * float(jnp.abs(by_eta).max()))
+    @jax.jit
+    @jax.grad
+    def by_log_det(eta, basis, x):
+        return -jnp.linalg.slogdet(precision(*problem.system(eta, basis, x)))[1] / 2
+
+    np.testing.assert_allclose(occam, by_log_det(eta, model(x_t).basis, x), atol=2e-3 * float(jnp.abs(by_eta).max()))
     assert float(jnp.abs(occam).max()) > 0.01 * float(jnp.abs(by_eta).max())
     # what is held serves a chain with another flux scale too, whose source is fainter by as much; in eta it would not
     brighter = eta.at[problem.space.block("flux_scale")[1]].add(0.8)
     fainter = x * problem.params(eta)["flux_scale"] / problem.params(brighter)["flux_scale"]
     basis = model(x_t).basis * jnp.sqrt(jnp.mean(fainter**2) / jnp.mean(x**2))
-    there = jax.grad(lambda eta: -jnp.linalg.slogdet(precision(*problem.system(eta, basis, fainter)))[1] / 2)(brighter)
+    there = by_log_det(brighter, basis, fainter)
     wrong = jnp.linalg.norm(occam - there) / jnp.linalg.norm(there)
     right = jnp.linalg.norm(held * problem.space.rates(brighter) - there) / jnp.linalg.norm(there)
     print("occam", right, wrong)
     assert right < 0.02 < 0.2 < wrong
     # control: as if the data saw x_t itself
-    back = jax.grad(lambda D: Evidence(problem, model(x_t).basis, D).log_posterior(eta))
+    back = jax.jit(jax.grad(lambda D: Evidence(problem, model(x_t).basis, D).log_posterior(eta)))
     assert float(jnp.abs(back(prior(x_t, sigma)) - by_x).max()) > 0.1 * float(jnp.abs(by_x).max())
 
 

@@ -21,6 +21,7 @@ from ..progress import Progress
 from . import baselines, gibbsddrm_run, latent_run, nonblind, oracle, renoise_run, split_gibbs_run
 from .beginnings import Start
 from .blocks import Draws
+from .brightness import brightened
 from .collect import finished
 from .evidence import Evidence, Informed, Mode
 from .initialise import initialise
@@ -122,8 +123,12 @@ def begin(
     part = start.observation.cropped(start.shape)
     problem = build_problem(part, prior, lens, config, start.fov, scales)
     full = Evidence(problem, start.informed.basis, gaussian.mean)
-    if renoised(prior, config) and not config.source_fov:
-        problem = problem.with_free_field(scales)
+    if renoised(prior, config):
+        if not config.source_fov:
+            problem = problem.with_free_field(scales)
+        if not isinstance(prior, GaussianPrior):
+            key = jax.random.fold_in(jax.random.key(config.seed), 2)  # neither of the two above
+            start = start._replace(modes=brightened(key, start.modes, full, prior, config.renoise.first))
     return Begun(part, prior, gaussian, config, renoise_run.System(sample_key, full, problem, start), store, progress)
 
 

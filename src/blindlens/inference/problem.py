@@ -23,6 +23,8 @@ from .scales import ImageScales, image_scales
 
 ENOUGH = (15, 50, 100, 170, 280, 450)
 """Signal-to-noise of the arcs from which it takes 3, 4, ... 8 rays a pixel and side, and never more."""
+SMALLER = 3.0
+"""How much smaller the least field of a source is to a sampler than to the search."""
 NOISE_SCALE = (0.3, 3.0)
 """Prior range, log-uniform, of the factor on the noise map where it is inferred."""
 
@@ -142,8 +144,10 @@ class Problem(eqx.Module):
         return jnp.asarray(-self.offset / self.scale, self.y.dtype)
 
     def with_free_field(self, scales: ImageScales) -> "Problem":
-        """The same with `source_fov` as a last parameter; rays stay as dense as for the operator's own field."""
-        space = self.space + field_space(scales)
+        """The same with `source_fov` as a last parameter, of smaller fields too than a search looks through: a prior
+        that knows galaxies may want a compact one to fill its pixels. Rays stay as dense as for the operator's own.
+        """
+        space = self.space + field_space(scales, smaller=SMALLER)
         return Problem(self.operator, self.y, self.weight, space, self.light, self.scale, self.offset)
 
     def linear(self, p: dict[str, Array]) -> LinearOperator:
@@ -230,12 +234,13 @@ def lens_light(config: RunConfig, scales: ImageScales) -> LensLight | None:
     return None
 
 
-def field_space(scales: ImageScales) -> ParameterSpace:
+def field_space(scales: ImageScales, smaller: float = 1.0) -> ParameterSpace:
     """`source_fov`, log-uniform over what the image can hold; with lens light over less, as cutouts leave room for it,
-    and a field as large as the image would have the source model the light of the lens.
+    and a field as large as the image would have the source model the light of the lens. smaller: what the least is
+    divided by.
     """
     low, high = (0.1, 0.8) if scales.light is None else (0.05, 0.5)
-    return ParameterSpace((LogUniform("source_fov", low * scales.field, high * scales.field, "arcsec"),))
+    return ParameterSpace((LogUniform("source_fov", low / smaller * scales.field, high * scales.field, "arcsec"),))
 
 
 def rays(

@@ -148,10 +148,11 @@ def test_the_papers_network_is_trained_on_its_own_loss(tmp_path):
     assert load_prior(str(tmp_path / "out" / "small.safetensors")).preconditioning == prior.preconditioning == "ve"
     x, eps = (jax.random.normal(jax.random.key(k), (3, N, N)) for k in (1, 2))
     sigma = jnp.array([0.02, 1.0, 9.0])
-    losses = errors(prior, x, sigma, eps, jnp.dtype("float32"))
+    losses = eqx.filter_jit(errors)(prior, x, sigma, eps, jnp.dtype("float32"))
+    network = eqx.filter_jit(prior.network)
     for k in range(3):
         t = jnp.log(sigma[k] / 0.01) / np.log(1000.0)
-        F = prior.network(x[k] + sigma[k] * eps[k], t)
+        F = network(x[k] + sigma[k] * eps[k], t)
         assert abs(float(losses[k]) / float(jnp.mean((F + eps[k]) ** 2)) - 1) < 1e-3
         # control: with the other weight large noise would count hundreds of times as much
         assert k < 2 or abs(float(losses[k] * WEIGHTS["edm"](sigma[k], prior.span) * sigma[k] ** 2)) > 50 * losses[k]
