@@ -9,6 +9,7 @@ from blindlens.config import RunConfig
 from blindlens.errors import BlindlensError
 from blindlens.inference import pipeline
 from blindlens.inference.pipeline import infer
+from blindlens.inference.problem import SMALLER
 from blindlens.inference.stages import fingerprint
 from blindlens.prior import load_prior
 
@@ -82,7 +83,7 @@ def test_a_prior_without_a_density_runs_resumes_and_finds_the_lens(tiny_system, 
     assert whole.attrs["source_fov"] == pytest.approx(fov.mean())
     assert list(whole.attrs["priors"]) == list(whole.lens)
     field, radius = (whole.attrs["priors"][name] for name in ("source_fov", "Rein"))
-    assert (field["kind"], field["low"]) == ("log-uniform", pytest.approx(0.1 * 14 * 0.4))
+    assert (field["kind"], field["low"]) == ("log-uniform", pytest.approx(0.1 * 14 * 0.4 / SMALLER))
     assert [radius["low"], radius["high"]] == list(TINY_RANGES["Rein"])
     # the same name with other weights is another prior, whose run is not resumed
     other = Hidden(eqx.tree_at(lambda g: g.mean, gaussian, 1.1 * gaussian.mean))
