@@ -8,6 +8,8 @@ from jax import Array
 from ..lens.parameters import LogUniform
 from ..prior import Denoiser
 from .evidence import Evidence, Mode, sources
+from .parallel import spread
+from .problem import Problem
 
 NOISES, HALVINGS = 4, 10
 """Of a source, whose means are taken; of the range of the flux scale, which is a factor of 900."""
@@ -32,41 +34,44 @@ def pull(prior: Denoiser, key: Array, x: Array, sky: Array, log_gain: Array, sig
     return jnp.mean(jax.lax.map(one, jax.random.split(key, NOISES)))
 
 
+def balance(prior: Denoiser, key: Array, x: Array, sky: Array, low: Array, high: Array, sigma: Array) -> Array:
+    """log_gain between `low` and `high` where `pull` turns from up to down."""
+
+    def halve(_, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        up = pull(prior, key, x, sky, middle, sigma) > 0
+        return jnp.where(up, middle, low), jnp.where(up, high, middle)
+
+    low, high = jax.lax.fori_loop(0, HALVINGS, halve, (low, high))
+    return (low + high) / 2
+
+
 @eqx.filter_jit
-def _gains(prior: Denoiser, keys: Array, x: Array, sky: Array, low: Array, high: Array, sigma: Array) -> Array:
-    """Where `pull` turns from up to down between `low` and `high`, of each source, (K,)."""
+def _rescaled(prior: Denoiser, problem: Problem, keys: Array, eta: Array, x: Array, sigma: Array) -> Array:
+    """eta (K, d) with the flux scale at which sources x (K, n, n) balance."""
+    block, at = problem.space.block("flux_scale")
+    assert isinstance(block, LogUniform)
 
-    def one(item: tuple[Array, ...]) -> Array:
-        key, x, low, high = item
+    def one(shared, item):
+        (prior, problem, block, sigma), (key, eta, x) = shared, item
+        f = problem.params(eta)["flux_scale"]
+        # a brighter source has a smaller scale
+        gain = balance(prior, key, x, problem.sky, jnp.log(f / block.high), jnp.log(f / block.low), sigma)
+        return eta.at[at].set(block.to_normal(f / jnp.exp(gain))[0].astype(eta.dtype))
 
-        def halve(_, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = ends
-            middle = (low + high) / 2
-            up = pull(prior, key, x, sky, middle, sigma) > 0
-            return jnp.where(up, middle, low), jnp.where(up, high, middle)
-
-        low, high = jax.lax.fori_loop(0, HALVINGS, halve, (low, high))
-        return (low + high) / 2
-
-    return jax.lax.map(one, (keys, x, low, high))
+    return spread(one, (prior, problem, block, sigma), (keys, eta, x))
 
 
 def brightened(key: Array, modes: Mode, full: Evidence, prior: Denoiser, sigma: float) -> Mode:
     """Modes of a Gaussian prior with the flux scale that `prior` gives their sources at noise sigma, the image held;
     as they are where it is known.
 
-    A Gaussian sees how bright a source is by all of its structure, small structure most, of which galaxies have less
-    than their Gaussian: it wants smooth ones too bright.
+    A Gaussian judges how bright a source is by all of its structure, small structure most: one with less of that than
+    the Gaussian expects is wanted brighter than it is.
     """
-    problem = full.problem
-    if "flux_scale" not in problem.space.names:
+    if "flux_scale" not in full.problem.space.names:
         return modes
-    block, at = problem.space.block("flux_scale")
-    assert isinstance(block, LogUniform)
     keys = jax.random.split(key, len(modes.eta))
     x, _ = sources(full, keys, modes.eta)
-    f = jax.vmap(problem.params)(modes.eta)["flux_scale"]
-    # a brighter source has a smaller scale
-    ends = jnp.log(f / block.high), jnp.log(f / block.low)
-    f = f / jnp.exp(_gains(prior, keys, x, problem.sky, *ends, jnp.asarray(sigma, x.dtype)))
-    return modes._replace(eta=modes.eta.at[:, at].set(block.to_normal(f)[:, 0].astype(modes.eta.dtype)))
+    return modes._replace(eta=_rescaled(prior, full.problem, keys, modes.eta, x, jnp.asarray(sigma, x.dtype)))
