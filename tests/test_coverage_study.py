@@ -78,10 +78,6 @@ def test_systems_are_their_own_whatever_their_number_and_what_is_told_may_be_wro
     np.testing.assert_array_equal(wrong.observation.image, first.observation.image)
     assert wrong.observation.noise[0, 0] == 2 * first.observation.noise[0, 0]
     assert wrong.observation.psf.max() < 0.7 * first.observation.psf.max()
-    # images of others, twice as bright; and no more systems than images
-    bright = setting(tiny(sources="procedural:2:5", brightness=2.0, rays=4))
-    plain = setting(tiny(sources="procedural:2:5"))
-    np.testing.assert_allclose(system(bright, 1).source, 2 * system(plain, 1).source, rtol=1e-6)
 
 
 def test_the_operator_that_infers_made_the_systems_however_bright():
@@ -306,6 +302,25 @@ def test_draws_are_thinned_to_what_they_are_worth_and_controls_keep_their_mean(r
     figures = tally.figures() | {"failed": 0}
     assert figures["greatest r_hat"] is None and figures["worth fewer draws than are ranked"] == 2
     assert json.dumps(figures, allow_nan=False) and "at most infinite" in study.page(tiny(), figures)
+
+
+def test_images_may_be_made_by_more_mass_than_is_inferred(right_study):
+    """Twelve parameters are ranked of a lens with two more, those of a fourth component."""
+    out, _ = right_study
+    more = {**SMALL_RUN["lens"], "mass": ("epl", "shear", "multipole3", "multipole4")}
+    heavier = setting(tiny(lens=more))
+    made, posterior = system(heavier, 0), Posterior.load(out / "system0000" / "posterior.nc")
+    assert set(made.truth) - set(heavier.lens.space.names) == {"a_4", "phi_4"}
+    groups = vectors(heavier, made, posterior, np.random.default_rng(0))
+    assert groups["lens"].truth.size == groups["lens"].draws.shape[1] == 12
+    tally = Tally(heavier)
+    tally.add(made, posterior)
+    assert tally.places["draws"]["lens"][0].ranks.size == 12 and np.isfinite(tally.r_hat[0])
+    with pytest.raises(BlindlensError, match=r"needs all components of run.lens.mass"):
+        tiny(lens={"mass": ("epl",)})
+    # what could not be ranked is told before anything is inferred
+    with pytest.raises(BlindlensError, match="Rein"):
+        system(setting(tiny(lens={**more, "ranges": {"Rein": (4.0, 5.0)}})), 0)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from .base import Config, Stage
-from .run import RunConfig
+from .run import LensConfig, RunConfig
 
 
 class SystemsConfig(Stage):
@@ -25,6 +25,7 @@ class SystemsConfig(Stage):
     source_fov: float = Field(default=6.24, gt=0, description="arcsec")
     psf_fwhm: float = Field(default=0.375, gt=0, description="arcsec, Gaussian")
     noise: float = Field(default=0.35, gt=0, description="in the unit of surface brightness")
+    lens: LensConfig | None = Field(default=None, description="the mass that makes the images; null: the one inferred")
     rays: int | None = Field(default=None, ge=1, description="a pixel and side; null: the operator that infers")
     psf_error: float = Field(default=1.0, gt=0, description="the width that is assumed of the PSF over the true one")
     noise_error: float = Field(default=1.0, gt=0, description="the noise that is assumed over the true one")
@@ -44,6 +45,10 @@ class CoverageConfig(Config):
         run = self.run
         if run.source_fov is not None or run.flux_scale not in ("infer", 1.0):
             raise ValueError("run: the study knows the source's field and brightness; leave source_fov, flux_scale out")
+        if self.systems.lens is not None and not set(self.run.lens.mass) <= set(self.systems.lens.mass):
+            raise ValueError(
+                "systems.lens: its mass needs all components of run.lens.mass, so that truths can be ranked"
+            )
         light = run.lens_light not in ("auto", "none")
         if run.lens_params is not None or light or run.bin > 1 or run.initialise.file is not None:
             raise ValueError("run: go without lens_params, lens_light, bin and a file to start from")

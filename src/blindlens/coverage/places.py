@@ -42,7 +42,7 @@ def vectors(study: Setting, made: System, posterior: Posterior, rng: Generator) 
     """
     chains, space = posterior.lens.sizes["chain"], study.lens.space
     draws = {name: posterior.lens[name].values for name in space.names}
-    eta, true = normal(space, draws), normal(space, made.truth)
+    eta, true = normal(space, draws), normal(space, {name: made.truth[name] for name in space.names})
     fov = study.config.systems.source_fov
 
     def summarised(images: np.ndarray, lens: dict[str, Any]) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -23,14 +24,15 @@ FEWEST = 8
 
 
 class Setting(NamedTuple):
-    """What all systems share. images: the sources, None for draws of the prior. components: (n*n, m), of the surrogate
-    prior, and its mean, in surface brightness.
+    """What all systems share. images: the sources, None for draws of the prior. lens: as inferred; true_lens: as the
+    images are made. components: (n*n, m), of the surrogate prior, and its mean, in surface brightness.
     """
 
     config: CoverageConfig
     prior: Denoiser
     images: Images | None
     lens: LensModel
+    true_lens: LensModel
     mean: np.ndarray
     components: np.ndarray
 
@@ -53,10 +55,11 @@ def setting(config: CoverageConfig) -> Setting:
             f"{FEWEST} or more, and run.draws of 4 or more"
         )
     images = None if config.systems.sources == "prior" else open_images(config.systems.sources, n)
-    gaussian, lens = surrogate(prior, run), LensModel(**run.lens.arguments())
+    gaussian = surrogate(prior, run)
+    lens, true_lens = (LensModel(**of.arguments()) for of in (run.lens, config.systems.lens or run.lens))
     mean = gaussian.scale * np.asarray(gaussian.mean) + gaussian.offset
     components = gaussian.scale * np.asarray(gaussian.basis[:, : config.components])
-    return Setting(config, prior, images, lens, mean, components)
+    return Setting(config, prior, images, lens, true_lens, mean, components)
 
 
 @eqx.filter_jit
@@ -78,7 +81,7 @@ def system(study: Setting, k: int) -> System:
         (made,) = simulate(
             jax.random.fold_in(key, 2),
             of.brightness * np.asarray(source)[None],
-            study.lens,
+            study.true_lens,
             shape=(of.pixels, of.pixels),
             pixel_scale=of.pixel_scale,
             fov=of.source_fov,
@@ -91,6 +94,8 @@ def system(study: Setting, k: int) -> System:
         return made._replace(observation=told)
 
     made = simulated(supersampling=of.rays or 8, interpolation="cubic")
+    # a truth outside what is inferred could not be ranked: better told now
+    study.lens.space.to_normal({name: jnp.asarray(made.truth[name]) for name in study.lens.space.names})
     if of.rays is not None:
         return made
     # the rays of the operator that infers depend on how bright the arcs are

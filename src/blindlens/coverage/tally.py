@@ -44,7 +44,8 @@ class Tally:
                 changed = mine[group].widened(CONTROLS[what]) if what in CONTROLS else mine[group]
                 places.append(checks.place(changed.truth, changed.aside, changed.draws, rng))
         self.worth.append(mine["both"].worth)
-        eta = normal(self.study.lens.space, {name: posterior.lens[name].values for name in made.truth})
+        space = self.study.lens.space
+        eta = normal(space, {name: posterior.lens[name].values for name in space.names})
         self.r_hat.append(float(np.max([r_hat(eta[..., i]) for i in range(eta.shape[-1])])))
         self.chi2.append(float(posterior.tree["sample_stats"]["chi2_per_pixel"].mean()))
         self.widths.append(eta.reshape(-1, eta.shape[-1]).std(0))
