@@ -210,7 +210,8 @@ def test_a_study_goes_on_and_counts_what_fails(right_study, monkeypatch):
         coverage(out, 2, tiny({"seed": 1}), Progress())
 
 
-@pytest.mark.parametrize("method", ["renoise", pytest.param("latent", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["renoise", "latent"])
 def test_systems_sampled_together_have_the_draws_that_each_has_alone(tmp_path, monkeypatch, method):
     quick = {"warmup": 2, "rank": 16, "krylov": 4, "moves": 1, "leaps": 2, "steps": 3}
     latent = {"warmup": 2, "moves": 1, "leaps": 2, "steps": 3}

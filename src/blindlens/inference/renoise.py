@@ -42,62 +42,43 @@ class Chain(NamedTuple):
     a: Array
 
 
-class Seen(NamedTuple):
-    """What a chain sees of the lens given x_t: its precision without the prior's, (d, d); its covariance, (d, d); what
-    `climb` tells of the determinant, (d,). In the coordinates that `ParameterSpace.rates` is about: those in eta are
-    other ones where chains lie far apart, as in the flux scale.
+class Metric(NamedTuple):
+    """Of the lens given x_t, at each level: its precision without the prior's, (levels, d, d); what `climb` tells of
+    the determinant, (levels, d). Both in the coordinates that `ParameterSpace.rates` is about: those in eta are other
+    ones where chains lie far apart, as in the flux scale.
     """
 
     precision: Array
-    covariance: Array
     occam: Array
 
     @staticmethod
-    def of(factor: Array, occam: Array, rates: Array) -> "Seen":
-        """From those in eta at a place with these rates, (d,). factor: lower, of the covariance, (d, d)."""
-        unit = jnp.eye(len(rates), dtype=factor.dtype)
-        data = jax.scipy.linalg.cho_solve((factor, True), unit) - unit
-        scale = jnp.outer(rates, rates)
-        return Seen(data / scale, factor @ factor.T * scale, occam / rates)
+    def of(precision: Array, occam: Array, rates: Array) -> "Metric":
+        """From those in eta, of one level, at a place with these rates, (d,)."""
+        data = precision - jnp.eye(len(rates), dtype=precision.dtype)
+        return Metric(data / jnp.outer(rates, rates), occam / rates)
 
+    def precision_of(self, rates: Array) -> Array:
+        """That in eta, the prior's with it, of one level, (d, d).
 
-class Metric(NamedTuple):
-    """For flights: precision of the lens given x_t, in eta, (d, d); the occam of `Seen`, (d,)."""
-
-    precision: Array
-    occam: Array
-
-
-def between(precision: np.ndarray, covariance: np.ndarray, rates: np.ndarray) -> np.ndarray:
-    """The precision for flights, in eta at a place with these rates (d,), from means of what is `Seen`, (d, d) each.
-
-    Where a posterior is bent, chains see its ridge in different directions: the mean precision is too narrow along it,
-    the inverse of the mean covariance too wide across. Taken is the geometric mean of the two matrices. No eigenvalue
-    is below 1, which is the prior's alone.
-    """
-
-    def at_least_1(matrix: np.ndarray) -> np.ndarray:
-        size, axes = np.linalg.eigh(matrix)
-        return (axes * np.maximum(size, 1.0)) @ axes.T
-
-    scale = np.outer(rates, rates).astype(np.float64)
-    L = np.linalg.cholesky(at_least_1(precision * scale + np.eye(len(rates))))
-    # a mean of inverses is no less than the inverse of the mean
-    wider, axes = np.linalg.eigh(L.T @ (covariance / scale) @ L)
-    half = L @ axes / np.maximum(wider, 1.0) ** 0.25
-    return at_least_1(half @ half.T)
+        No eigenvalue is below 1, which is the prior's alone: where chains lie near the ends of ranges, rates are small,
+        and what single precision has lost of the smallest eigenvalues grows.
+        """
+        lam, v = jnp.linalg.eigh(self.precision * jnp.outer(rates, rates) + jnp.eye(len(rates), dtype=rates.dtype))
+        return (v * jnp.maximum(lam, 1.0)) @ v.T
 
 
 class Sweep(NamedTuple):
     """How a sweep goes. sigmas: the levels, falling, and the noise at which the diffusion ends, (levels + 1,); angles:
     of the steps of flights of lens and source, and of the lens alone, at each level, (levels, 2); metric: for flights,
-    at each level, (levels, ...). adapt: what is to be seen where a level begins is looked at (warm-up); settle: and it
-    is the metric, and the lens begins the level at its mode.
+    with the rates of `reference`, (d,), a lens that the chain was at in the warm-up, so that after it units do not
+    depend on where a flight begins. adapt: the metric where a level begins is looked at (warm-up); settle: and flies,
+    and the lens begins the level at its mode.
     """
 
     sigmas: Array
     angles: Array
     metric: Metric
+    reference: Array
     settle: Array
     adapt: Array
 
@@ -105,7 +86,7 @@ class Sweep(NamedTuple):
 class SweepInfo(NamedTuple):
     """chi2 per pixel; at each level, (levels, ...): acceptance of flights of lens and source, and of the lens alone,
     (2,); of jumps between modes, 0 where there are none; of the source's translations and growth, (2,); chi2 per pixel
-    of E[x | x_t, l, y]; what is seen where the level begins, if it was looked at.
+    of E[x | x_t, l, y]; the metric where the level begins, if it was looked at.
     """
 
     chi2_per_pixel: Array
@@ -113,7 +94,7 @@ class SweepInfo(NamedTuple):
     jump_acceptance: Array
     gauge_acceptance: Array
     explained: Array
-    seen: Seen
+    metric: Metric
 
 
 class Renoise(eqx.Module):
@@ -138,7 +119,7 @@ class Renoise(eqx.Module):
     ) -> Slopes:
         """Of log p(x_t) + log p(y | l, x_t) + log p(l), with the covariance of `local` and the mean at x_t, `mean`.
 
-        occam: that of `Seen`.
+        occam: a Metric's, of one level.
         """
         D, pull = jax.vjp(mean, x_t)
         basis = local.directions * local.sd(local.sigma)
@@ -174,19 +155,19 @@ class Renoise(eqx.Module):
         metric: Metric,
         angle: Array,
         how: Sweep,
-    ) -> tuple[Array, Array, Array, Seen, Array]:
-        """l, x_t | y, then a: eta, x_t, a, what is seen, mean acceptances. metric, angle: of this level."""
+    ) -> tuple[Array, Array, Array, Metric, Array]:
+        """l, x_t | y, then a: eta, x_t, a, the metric here, mean acceptances. metric, angle: of this level."""
         model = Evidence(self.problem, local.directions * local.sd(local.sigma), local.mean)
-        identity = jnp.eye(len(eta), dtype=eta.dtype)
+        rates = self.problem.space.rates
 
-        def mode() -> tuple[Array, Array, Seen]:
+        def mode() -> tuple[Array, Metric]:
             found, occam = climb(model, eta, jnp.where(how.settle, self.stage.climb, 0))
-            return found.eta, found.factor, Seen.of(found.factor, occam, self.problem.space.rates(found.eta))
+            precision = jax.scipy.linalg.cho_solve((found.factor, True), jnp.eye(len(eta), dtype=eta.dtype))
+            return found.eta, Metric.of(precision, occam, rates(found.eta))
 
-        nothing = Seen(jnp.zeros_like(identity), jnp.zeros_like(identity), jnp.zeros_like(eta))
-        eta, factor, here = jax.lax.cond(how.adapt, mode, lambda: (eta, identity, nothing))
-        own = Metric(jax.scipy.linalg.cho_solve((factor, True), identity), here.occam)
-        precision, occam = jax.tree.map(lambda own, held: jnp.where(how.settle, own, held), own, metric)
+        eta, here = jax.lax.cond(how.adapt, mode, lambda: (eta, jax.tree.map(jnp.zeros_like, metric)))
+        metric = jax.tree.map(lambda here, held: jnp.where(how.settle, here, held), here, metric)
+        precision = metric.precision_of(rates(jnp.where(how.settle, eta, how.reference)))
         white = White(jnp.linalg.cholesky(precision), jnp.zeros((x_t.size, 0), x_t.dtype), local.sigma)
         value, L = model.conditioned(eta)
         place = Place(white.of(eta, x_t), value - jnp.sum(eta**2) / 2)
@@ -200,7 +181,7 @@ class Renoise(eqx.Module):
             def mean(x_t: Array) -> Array:
                 return jax.lax.cond(whole, lambda x_t: self.prior(x_t, local.sigma), lambda _: local.mean, x_t)
 
-            return self.slopes(local, mean, L, occam, *white.at(w)).forces(white)
+            return self.slopes(local, mean, L, metric.occam, *white.at(w)).forces(white)
 
         stage = self.stage
         alone = np.arange(stage.lens_moves + stage.moves) < stage.lens_moves
@@ -262,18 +243,18 @@ class Renoise(eqx.Module):
 
     @eqx.filter_jit
     def run(self, keys: Array, chains: Chain, which: Array, how: Sweep) -> tuple[Chain, SweepInfo]:
-        """One sweep of every chain, of a stack of problems. keys (K,); which: the chain's problem, (K,); how: `sigmas`
-        and `angles` by problem, (systems, ...), `metric` by chain, (K, ...).
+        """One sweep of every chain, of a stack of problems. keys (K,); which: the chain's problem, (K,); how: `sigmas`,
+        `angles` and `metric` by problem, (systems, ...), `reference` by chain, (K, d).
         """
 
         def one(shared, item):
             many, how = shared
-            key, chain, which, metric = item
-            problem, probes, modes, sigmas, angles = taken(
-                (many.problem, many.probes, many.modes, how.sigmas, how.angles), which
+            key, chain, which, reference = item
+            problem, probes, modes, sigmas, angles, metric = taken(
+                (many.problem, many.probes, many.modes, how.sigmas, how.angles, how.metric), which
             )
             return Renoise(problem, many.prior, probes, modes, many.stage).sweep(
-                key, chain, Sweep(sigmas, angles, metric, how.settle, how.adapt)
+                key, chain, Sweep(sigmas, angles, metric, reference, how.settle, how.adapt)
             )
 
-        return spread(one, (self, how), (keys, chains, which, how.metric))
+        return spread(one, (self, how), (keys, chains, which, how.reference))

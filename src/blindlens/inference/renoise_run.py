@@ -19,7 +19,7 @@ from .blocks import Draws, Trace, run_blocks
 from .evidence import Evidence
 from .parallel import stacked
 from .problem import Problem
-from .renoise import Chain, Metric, Renoise, Seen, Sweep, SweepInfo, between
+from .renoise import Chain, Metric, Renoise, Sweep, SweepInfo
 from .stages import Store
 
 
@@ -38,15 +38,15 @@ class System(NamedTuple):
 class Run(NamedTuple):
     """What a sweep hands to the next: the chains; their lenses at the end of the warm-up, or now in it, (K, d); and by
     system the noise from which sweeps start, (systems,), the angles of the steps of flights, (systems, levels, 2), and
-    the sum of what was seen so far, (systems, levels, ...), with their number, (systems,).
+    the sum of the metrics seen so far, (systems, ...), with their number, (systems,).
     """
 
     chains: Chain
     reference: np.ndarray
     first: np.ndarray
     angles: np.ndarray
-    seen: Seen
-    times: np.ndarray
+    metric: Metric
+    metrics: np.ndarray
 
 
 FAR = 0.15
@@ -131,10 +131,9 @@ class Group(NamedTuple):
         """What the first sweep begins from."""
         count, d = len(self.keys), self.begin.eta.shape[1]
         # the first sweep settles, and flies with what it finds
-        square = np.zeros((count, stage.levels, d, d))
-        seen = Seen(square, square, np.zeros((count, stage.levels, d)))
+        metric = Metric(np.zeros((count, stage.levels, d, d)), np.zeros((count, stage.levels, d)))
         angles = np.tile([stage.angle, stage.lens_angle], (count, stage.levels, 1))
-        return Run(self.begin, np.asarray(self.begin.eta), np.full(count, stage.first), angles, seen, np.zeros(count))
+        return Run(self.begin, np.asarray(self.begin.eta), np.full(count, stage.first), angles, metric, np.ones(count))
 
     def draws(self, kept: Sequence[Trace], draws: int, extra: Callable[[Trace], dict[str, Any]]) -> list[Draws]:
         """Each system's. extra: plain values, from its last trace."""
@@ -145,42 +144,32 @@ class Group(NamedTuple):
         return out
 
 
-def metrics(sampler: Renoise, group: Group, run: Run) -> Metric:
-    """For flights, of every chain, (K, levels, ...); 0 before anything is seen.
-
-    What the chains of a system saw is averaged: no chain's own place decides. The rates are those of the lens that a
-    chain was at in the warm-up, so that after it units do not depend on where a flight begins.
-    """
-    seen = jax.tree.map(lambda total: (total.T / np.maximum(run.times, 1)).T[group.which], run.seen)
-    precision = np.zeros_like(seen.precision)
-    for k in np.flatnonzero(run.times[group.which]):
-        rates = np.asarray(sampler.problem.space.rates(jnp.asarray(run.reference[k])))
-        precision[k] = [between(*level, rates) for level in zip(seen.precision[k], seen.covariance[k], strict=True)]
-    return Metric(precision, seen.occam)
-
-
 def swept(sampler: Renoise, group: Group, b: int, run: Run) -> tuple[Run, SweepInfo]:
-    """Sweep number b of all chains; the warm-up adapts, and before its second half forgets what was seen by halves."""
-    stage, which, angles, first, seen = sampler.stage, group.which, run.angles, run.first, run.seen
+    """Sweep number b of all chains; the warm-up adapts.
+
+    What the chains of a system saw of its metric is averaged, before the second half of the warm-up by halves: no
+    chain's own place decides, and where lenses differ in how well they are known the best known sets the units.
+    """
+    stage, which, angles, first, metric = sampler.stage, group.which, run.angles, run.first, run.metric
     settle, adapt = 4 * b < stage.warmup, b < stage.warmup
     sigmas = np.array([ladder(stage, level) for level in first])
-    sizes = (sigmas, angles, metrics(sampler, group, run))
-    sizes = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), sizes)
-    how = Sweep(*sizes, jnp.asarray(settle), jnp.asarray(adapt))
+    mean = jax.tree.map(lambda total: (total.T / run.metrics).T, metric)
+    sizes = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (sigmas, angles, mean))
+    how = Sweep(*sizes, jnp.asarray(run.reference), jnp.asarray(settle), jnp.asarray(adapt))
     now, info = sampler.run(group.block_keys(b), run.chains, jnp.asarray(which), how)
-    times, reference = run.times, run.reference
+    metrics, reference = run.metrics, run.reference
     if adapt:
         reference = np.asarray(now.eta)
         angles = np.array(list(map(steered, angles, group.by_system(info.acceptance))))
         # where chains came from is forgotten
         kept = 0.0 if settle else 0.5 if 2 * b < stage.warmup else 1.0
-        new = jax.tree.map(lambda t: group.by_system(t).mean(1, np.float64), info.seen)
-        seen = jax.tree.map(lambda total, new: kept * total + new, seen, new)
-        times = kept * times + 1
+        seen = jax.tree.map(lambda t: group.by_system(t).mean(1, np.float64), info.metric)
+        metric = jax.tree.map(lambda total, new: kept * total + new, metric, seen)
+        metrics = kept * metrics + 1
     if adapt and not settle:
         explained = group.by_system(info.explained)
         first = np.array([adapted(stage, level, of) for level, of in zip(first, explained, strict=True)])
-    return Run(now, reference, first, angles, seen, times), info
+    return Run(now, reference, first, angles, metric, metrics), info
 
 
 def gauge_stats(acceptance: Array) -> dict[str, Array]:
