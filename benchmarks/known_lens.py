@@ -6,7 +6,8 @@ python benchmarks/known_lens.py OUT --table
 
 Systems are drawn from the prior that infers, images made by the operator that infers. Of each method the candidate of
 the greatest PSNR, of one draw a lens, on `--tuning` lenses is taken (two rows are not tuned); then it draws `--draws`
-sources for each of `--lenses` others. The same command goes on where it was stopped. The second form prints the table.
+sources for each of `--lenses` others. The same command goes on where it was stopped; other settings want another OUT.
+The second form prints the table.
 
 mixture: the mixture of Gaussians of tests/statistical/mixture.py, 12 x 12 pixels before 18 x 18, whose posterior given
 the lens is known: row `exact`. galaxy64: the score prior in the package, 64 x 64 pixels in the set-up of
@@ -162,7 +163,7 @@ def spectral(A: LinearOperator) -> Spectral:
 
 
 def calls(candidate: GuidanceConfig, steps: int) -> int:
-    """Of the network in one draw, a derivative counted as one more."""
+    """Of the network in one draw as the algorithm needs them, at the most; a derivative counts as one more."""
     each = {"cla": 1, "pigdm": 2, "dps": 2, "mmps": 2 + candidate.most_steps}[candidate.method]
     return CALLS["heun"] * steps * each + 1
 
@@ -255,6 +256,16 @@ def tuned(out: Path, method: str, of: Setting, given: argparse.Namespace) -> Gui
     return CANDIDATES[method][int(np.argmax(scores))]
 
 
+def settled(given: argparse.Namespace) -> None:
+    """Refuses an OUT whose lenses were judged with other settings."""
+    settings = {name: getattr(given, name) for name in ("prior", "tuning", "draws", "steps")}
+    path = given.out / "settings.json"
+    if path.is_file() and (earlier := json.loads(path.read_text())) != settings:
+        raise SystemExit(f"{given.out} holds a run with {earlier}; give another folder for {settings}")
+    given.out.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(settings))
+
+
 COLUMNS = (
     "method",
     "tuned",
@@ -272,6 +283,8 @@ COLUMNS = (
 
 def table(out: Path) -> None:
     print("| " + " | ".join(COLUMNS) + " |\n" + "|" + "---|" * len(COLUMNS))
+    if not (out / "settings.json").is_file():
+        raise SystemExit(f"{out} holds no lenses yet; run this without --table first")
     for row in ("exact", *CANDIDATES, *FIXED):
         files = sorted(folder(out, row).glob("lens*.json"))
         every = [json.loads(file.read_text()) for file in files]
@@ -314,6 +327,9 @@ def main() -> None:
     if given.table:
         table(given.out)
         return
+    if given.draws < 16:
+        parser.error("--draws must be 16 or more: half of them are ranked")
+    settled(given)
     prepare_jax()
     jax.config.update("jax_default_matmul_precision", "highest")  # as `infer` has it
     of = setting(given.prior)

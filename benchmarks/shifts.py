@@ -13,7 +13,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from blindlens.progress import Progress
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path += [str(TESTS), str(TESTS / "statistical")]
 from conftest import SMALL_RUN  # noqa: E402
-from mixture import galaxies  # noqa: E402
+from mixture import galaxies, in_studies  # noqa: E402
 from test_mixture_prior import STUDY  # noqa: E402
 
 SUBHALO = {
@@ -97,10 +96,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     prepare_jax()
-    prior = galaxies()
-    hidden = {"blindlens.coverage.systems.load_prior": lambda name, n: prior if name == "mixture" else prior.gaussian()}
-    hidden["blindlens.inference.pipeline.load_prior"] = lambda name, n: prior.gaussian()
-    with patch(*hidden.popitem()), patch(*hidden.popitem()):
+    with in_studies(galaxies()):
         if given.table:
             table(given.out)
             return

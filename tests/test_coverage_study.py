@@ -78,6 +78,10 @@ def test_systems_are_their_own_whatever_their_number_and_what_is_told_may_be_wro
     np.testing.assert_array_equal(wrong.observation.image, first.observation.image)
     assert wrong.observation.noise[0, 0] == 2 * first.observation.noise[0, 0]
     assert wrong.observation.psf.max() < 0.7 * first.observation.psf.max()
+    # images of others, twice as bright; and no more systems than images
+    bright = setting(tiny(sources="procedural:2:5", brightness=2.0, rays=4))
+    plain = setting(tiny(sources="procedural:2:5"))
+    np.testing.assert_allclose(system(bright, 1).source, 2 * system(plain, 1).source, rtol=1e-6)
 
 
 def test_the_operator_that_infers_made_the_systems_however_bright():
@@ -319,6 +323,8 @@ def test_images_may_be_made_by_more_mass_than_is_inferred(right_study):
     assert tally.places["draws"]["lens"][0].ranks.size == 12 and np.isfinite(tally.r_hat[0])
     with pytest.raises(BlindlensError, match=r"needs all components of run.lens.mass"):
         tiny(lens={"mass": ("epl",)})
+    with pytest.raises(BlindlensError, match="priors: wide out"):
+        tiny(lens={**more, "priors": "wide"})
     # what could not be ranked is told before anything is inferred
     with pytest.raises(BlindlensError, match="Rein"):
         system(setting(tiny(lens={**more, "ranges": {"Rein": (4.0, 5.0)}})), 0)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import SMALL_RUN, SMALL_SYSTEMS
-from mixture import galaxies
+from mixture import galaxies, in_studies
 
 from blindlens.config import CoverageConfig
 from blindlens.coverage import coverage
@@ -48,13 +48,9 @@ def test_the_mixture_is_what_it_says():
 
 
 @pytest.mark.slow
-def test_the_sampler_of_score_priors_is_calibrated(tmp_path, monkeypatch):
-    prior = galaxies()
-    monkeypatch.setattr(
-        "blindlens.coverage.systems.load_prior", lambda name, n: prior if name == "mixture" else prior.gaussian()
-    )
-    monkeypatch.setattr("blindlens.inference.pipeline.load_prior", lambda name, n: prior.gaussian())
-    figures = coverage(tmp_path, SYSTEMS, CoverageConfig.from_mapping(STUDY), Progress())
+def test_the_sampler_of_score_priors_is_calibrated(tmp_path):
+    with in_studies(galaxies()):
+        figures = coverage(tmp_path, SYSTEMS, CoverageConfig.from_mapping(STUDY), Progress())
     print(json.dumps(figures, indent=1))
     for group in ("lens", "source"):
         assert not figures["draws"][group]["ranks rejected at 1 %"]

@@ -49,6 +49,8 @@ class CoverageConfig(Config):
             raise ValueError(
                 "systems.lens: its mass needs all components of run.lens.mass, so that truths can be ranked"
             )
+        if "wide" in (run.lens.priors, self.systems.lens and self.systems.lens.priors):
+            raise ValueError("lenses of a study are drawn from the paper's ranges; leave priors: wide out, give ranges")
         light = run.lens_light not in ("auto", "none")
         if run.lens_params is not None or light or run.bin > 1 or run.initialise.file is not None:
             raise ValueError("run: go without lens_params, lens_light, bin and a file to start from")
