@@ -5,15 +5,15 @@ python benchmarks/flights.py [--sweeps 12]
 After as many sweeps of two chains from a cold start with `galaxy64` (2 x 2 rays, the other settings the default), at
 noise of 2, 0.5 and 0.1 on their sources:
 
-- log acceptance ratio of flights of 6 steps of lens and source, by the angle of a step: with the sampler's forces, with
-  exact ones, and where the mean of the source may move along the columns of C alone;
+- log acceptance ratio of flights of 6 steps of lens and source, by the angle of a step: as the sampler's, and where the
+  mean of the source may move along the columns of C alone;
 - least and greatest of the lens's precision with the noisy source integrated out over that given it, in the space of
   the latter (1: the noisy source tells nothing of the lens);
 - chi2 per pixel of the mean source by the number of directions that C is looked at in;
 - the line integral of the longest growth by its number of nodes.
 
 Then, at each of the sampler's levels, the least and the greatest eigenvalue of each chain's last metric in the space of
-the mean one, which was taken in coordinates u (as the sampler does) or in eta; and the slope of the determinant.
+the mean one, which was taken in coordinates u (as the sampler does) or in eta.
 """
 
 import argparse
@@ -32,19 +32,18 @@ from blindlens.devices import prepare_jax
 from blindlens.guidance import local_gaussian, moment_matching
 from blindlens.inference import pipeline
 from blindlens.inference.evidence import Evidence, climb
-from blindlens.inference.gauge import FINE, LARGER, MOST, growth, log_change
+from blindlens.inference.gauge import MOST, growth, log_change
 from blindlens.inference.parallel import taken
 from blindlens.inference.problem import Problem
-from blindlens.inference.renoise import Chain, Metric, Renoise
+from blindlens.inference.renoise import Chain, Renoise, precision_at
 from blindlens.inference.renoise_run import Group, swept
-from blindlens.inference.slopes import Slopes, posterior_slopes
 from blindlens.progress import Progress
 from blindlens.sampler import flight
 from blindlens.sampler.flight import Place, White
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "source_complex"
 SIGMAS, ANGLES, STEPS = (2.0, 0.5, 0.1), (0.05, 0.1, 0.2), 6
-KINDS = ("quick", "exact", "within C")
+KINDS = ("D", "within C")
 
 
 @eqx.filter_jit
@@ -55,11 +54,9 @@ def ratios(sampler: Renoise, chain: Chain, x_t: Array, sigma: Array, angle: Arra
         prior, x_t, sigma, sampler.probes, sampler.measurement(chain.eta, chain.a), sampler.stage.krylov
     )
     model = Evidence(problem, local.directions * local.sd(sigma), local.mean)
-    found, occam = climb(model, chain.eta, 0)
+    found = climb(model, chain.eta, 0)
     precision = jnp.linalg.inv(found.factor @ found.factor.T)
     white = White(jnp.linalg.cholesky(precision), jnp.zeros((x_t.size, 0)), sigma)
-    value, L = model.conditioned(chain.eta)
-    held = occam / problem.space.rates(chain.eta)
 
     def mean(x_t: Array) -> Array:
         D, E = prior(x_t, sigma), local.directions
@@ -71,14 +68,10 @@ def ratios(sampler: Renoise, chain: Chain, x_t: Array, sigma: Array, angle: Arra
 
     def forces(w: Array) -> flight.Forces:
         eta, x_t = white.at(w)
-        slopes = sampler.slopes(local, mean, L, held, eta, x_t)
-        if kind == "exact":
-            D, pull = jax.vjp(mean, x_t)
-            by_eta, by_D = posterior_slopes(problem, model.basis, eta, D)
-            slopes = Slopes(by_eta, pull(by_D)[0], slopes.score)
+        slopes = sampler.slopes(local, mean, eta, x_t)
         return slopes._replace(score=(prior(x_t, sigma) - x_t) / sigma**2).forces(white)
 
-    place = Place(white.of(chain.eta, x_t), value - jnp.sum(chain.eta**2) / 2)
+    place = Place(white.of(chain.eta, x_t), model.log_posterior(chain.eta))
     return jax.lax.map(lambda key: flight.fly(key, place, f, forces, angle, STEPS)[1].log_ratio, keys)
 
 
@@ -136,7 +129,7 @@ def main() -> None:
     for b in range(arguments.sweeps):
         run, info = swept(many, group, b, run)
         if b < stage.warmup and 4 * b >= stage.warmup:
-            seen_by.append((run.reference, jax.tree.map(np.asarray, info.metric)))
+            seen_by.append((run.reference, np.asarray(info.metric)))
     problem, probes, modes = taken((group.problem, group.probes, group.modes), jnp.asarray(0))
     wide = jnp.asarray(np.linalg.qr(np.asarray(begun.system.start.informed.basis, float))[0], jnp.float32)
 
@@ -158,8 +151,7 @@ def main() -> None:
             for k, krylov in ((64, 24), (probes.shape[1], stage.krylov), (192, 192)):
                 chi2 = seen(Renoise(problem, begun.prior, wide[:, :k], modes, stage), chain, x_t, sigma, krylov)[0]
                 print(f"  chi2/pixel of the mean source, {k} + {krylov} directions: {float(chi2):.4f}")
-            longest = MOST * np.clip(s / FINE, 1, LARGER)
-            for by in (longest / 2, longest):
+            for by in (MOST / 2, MOST):
                 along = growth(x_t, jnp.asarray(by), problem.sky)
                 values = [float(log_change(begun.prior, along, sigma, n)) for n in (8, 16, 32, 64)]
                 print(
@@ -169,25 +161,17 @@ def main() -> None:
     pooled(problem, seen_by[len(seen_by) // 2 :])
 
 
-def pooled(problem: Problem, seen_by: list[tuple[np.ndarray, Metric]]) -> None:
+def pooled(problem: Problem, seen_by: list[tuple[np.ndarray, np.ndarray]]) -> None:
     """What metrics of sweeps have in common: by sweep, the lenses of the chains, (K, d), and their metrics."""
-    _, f = problem.space.block("flux_scale")
-    low, high = problem.space.priors()["flux_scale"][1:3]
     rates = [[np.asarray(problem.space.rates(jnp.asarray(eta)), float) for eta in etas] for etas, _ in seen_by]
-    for level in range(seen_by[0][1].occam.shape[1]):
-        u = [[Metric(m.precision[c, level], m.occam[c, level]) for c in range(len(m.occam))] for _, m in seen_by]
-        eta = [[m.precision_of(r) for m, r in zip(ms, rs, strict=True)] for ms, rs in zip(u, rates, strict=True)]
-        mean_u = Metric(np.mean([[m.precision for m in ms] for ms in u], (0, 1)), np.zeros(0))
-        mean_eta = np.mean(eta, (0, 1))
+    for level in range(seen_by[0][1].shape[1]):
+        u = [of[:, level] for _, of in seen_by]
+        eta = [[precision_at(m, r) for m, r in zip(ms, rs, strict=True)] for ms, rs in zip(u, rates, strict=True)]
+        mean_u, mean_eta = np.mean(u, (0, 1)), np.mean(eta, (0, 1))
         print(f"level {level}")
-        for c, (own, r, last) in enumerate(zip(eta[-1], rates[-1], u[-1], strict=True)):
-            ends = (relative(own, mean)[[0, -1]].round(2) for mean in (mean_u.precision_of(r), mean_eta))
+        for c, (own, r) in enumerate(zip(eta[-1], rates[-1], strict=True)):
+            ends = (relative(np.asarray(own), mean)[[0, -1]].round(2) for mean in (precision_at(mean_u, r), mean_eta))
             print("  chain {}: eigenvalues in the space of the mean in u {}, of that in eta {}".format(c, *ends))
-            slope, scale = last.occam[f], float(problem.params(jnp.asarray(seen_by[-1][0][c]))["flux_scale"])
-            print(
-                f"    flux scale {scale:.4f}, the determinant's slope in it {slope * r[f]:.0f} in eta, "
-                f"{slope / np.log(high / low):.0f} per unit of its logarithm"
-            )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ MOST_RANK = 128
 def above(problem: Problem, eta: Array, x: Array) -> tuple[Array, Array]:
     """Nats by which the lens's mode is above eta, and its distance in Laplace widths, given x."""
     model = Evidence(problem, jnp.zeros((x.size, 1)), x)
-    mode, _ = climb(model, eta, 10)
+    mode = climb(model, eta, 10)
     away = jax.scipy.linalg.solve_triangular(mode.factor, eta - mode.eta, lower=True)
     return mode.log_posterior - model.log_posterior(eta), jnp.linalg.norm(away)
 

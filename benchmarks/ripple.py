@@ -160,7 +160,7 @@ def double(a):
 
 @eqx.filter_jit
 def maximum(evidence: Evidence, eta: jax.Array):
-    return climb(evidence, eta, 15)[0]
+    return climb(evidence, eta, 15)
 
 
 @eqx.filter_jit

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ from blindlens.coverage import coverage, setting, study, system
 from blindlens.coverage.places import vectors
 from blindlens.coverage.tally import CONTROLS, Tally
 from blindlens.errors import BlindlensError, CannotWrite
+from blindlens.inference.pipeline import Begun
 from blindlens.inference.problem import build_problem
 from blindlens.inference.scales import image_scales
 from blindlens.inference.stages import fingerprint
@@ -248,23 +250,29 @@ def test_systems_sampled_together_have_the_draws_that_each_has_alone(tmp_path, m
         coverage(tmp_path / "oracle", 2, tiny(), Progress(), together=2)
 
 
-def test_systems_with_other_rays_are_sampled_apart(tmp_path, monkeypatch):
-    """Those with one number of rays together, each with its own draws, whatever the order."""
-    start = {"draws": 100, "starts": 2, "steps": 20, "polish_steps": 5, "keep": 2, "rank": 8, "most_rank": 40}
-    small = {"method": "renoise", "interpolation": "bilinear", "initialise": start}
-    tiny_study = setting(tiny(small))
-    group, runs, called = [system(tiny_study, k) for k in range(3)], [tiny_study.run(k) for k in range(3)], []
-    runs[1] = runs[1].replace(supersampling=1)
+def test_systems_with_other_rays_or_directions_are_sampled_apart(tmp_path, monkeypatch):
+    """Those with one number of both together, each with its own draws, whatever the order."""
+    tiny_study = setting(tiny({"method": "renoise"}))
+    group, runs, called = [system(tiny_study, k) for k in range(4)], [tiny_study.run(k) for k in range(4)], []
+    rays, directions = (
+        {run.seed: n for run, n in zip(runs, of, strict=True)} for of in ([4, 1, 4, 4], [16, 16, 16, 32])
+    )
+
+    def begin(observation, prior, lens, run, folder, progress):
+        problem = SimpleNamespace(operator=SimpleNamespace(rays_a_pixel=(rays[run.seed],)))
+        begun = SimpleNamespace(problem=problem, probes=np.zeros((144, directions[run.seed])))
+        return Begun(observation, prior, prior, run, begun, SimpleNamespace(mark=""), progress)
 
     def sampled(begun, folder, progress):
         called.append([run.observation.name for run in begun])
         return called[-1]
 
+    monkeypatch.setattr(study, "begin", begin)
     monkeypatch.setattr(study, "sampled_together", sampled)
     monkeypatch.setattr(study, "concluded", lambda run, drawn: (run.observation.name, drawn))
     names = [made.observation.name for made in group]
     found = study.several(tmp_path, tiny_study, group, runs, Progress())
-    assert called == [[names[1]], [names[0], names[2]]]
+    assert called == [[names[1]], [names[0], names[2]], [names[3]]]
     assert found == [(name, name) for name in names]
 
 

@@ -89,6 +89,7 @@ def sampler(tiny_system, **stage) -> GibbsDDRM:
     return GibbsDDRM(problem, prior, probes, Schedule(), config)
 
 
+@pytest.mark.slow
 def test_a_draw_seen_on_its_way_is_the_draw(tiny_system):
     made, _ = tiny_system
     eta = TINY_LENS.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})

@@ -143,9 +143,9 @@ def test_a_sweep_of_a_denoiser_is_dear_and_draws_are_fewer_by_default(monkeypatc
     for module in (pipeline.renoise_run, pipeline.latent_run):
         monkeypatch.setattr(module, "sample", lambda *args: [args[2:4]])
     monkeypatch.setattr(pipeline.oracle, "sample", lambda *args: args[4:6])
-    gaussian = load_prior("galaxy-gaussian")
+    gaussian = load_prior("galaxy-gaussian", 8)
     for method, size in (("renoise", (4, 24)), ("latent", (4, 24)), ("evidence", (4, 64))):
-        run = pipeline.Begun(None, gaussian, gaussian, RunConfig(method=method), (None, None, None, None), None, None)
+        run = pipeline.Begun(None, gaussian, gaussian, RunConfig(method=method), (None,) * 5, None, None)
         assert pipeline._sampled(run) == size
         few = run._replace(config=run.config.replace(draws=5, chains=2))
         assert pipeline._sampled(few) == (2, 5)

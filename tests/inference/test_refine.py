@@ -138,7 +138,7 @@ def test_a_gibbs_sweep_leaves_the_joint_posterior_as_it_is():
     problem, prior, truth, _ = small()
     evidence = Evidence(problem, prior.basis, prior.mean)
     count, key = 128, jax.random.key(6)
-    mode = jax.jit(lambda e: climb(e, truth, 10)[0])(evidence)
+    mode = jax.jit(lambda e: climb(e, truth, 10))(evidence)
     drawn, weights = jax.jit(lambda e: weighted(e.log_posterior, mode.eta, 1.4 * mode.factor, 4000))(evidence)
     mean, covariance = moments(drawn, weights)
     # systematic resampling: exact joint draws, once the source is drawn given each lens

@@ -24,13 +24,14 @@ def random_case(seed, shape, psf_shape, supersampling, psf_method="fft"):
     return operator(lens.space.sample(jax.random.key(seed), ())), rng
 
 
-@pytest.mark.parametrize("psf_method", ["direct", "fft", "auto"])
-@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(
+    "interpolation, psf_method", [*((name, "auto") for name in INTERPOLATIONS), ("cubic", "direct")]
+)
 @pytest.mark.parametrize("x64, tolerance", [(False, 1e-5), (True, 1e-12)])
 def test_adjoint_of_random_lenses(x64, tolerance, interpolation, psf_method):
     with jax.enable_x64(x64):
         # every supersampling from 1 to 4, every shape; "auto" takes the FFT for these
-        for case in range(4) if psf_method == "auto" else (1, 3):
+        for case in range(4) if psf_method == "auto" else (1,):
             shape, psf_shape = SHAPES[case % 3]
             rng = np.random.default_rng(case)
             psf, mask, lens = rng.random(psf_shape), rng.random(shape) > 0.2, LensModel()
@@ -100,12 +101,13 @@ def test_a_stack_is_blurred_image_by_image(shape, method):
     blur, weight = Blur(rng.random((9, 5)), shape, method), jnp.asarray(rng.random(shape))
     for r in (1, 100):
         images = jnp.asarray(rng.normal(size=(*shape, r)))
-        expected = jnp.stack([blur(images[..., k]) * weight for k in range(r)], -1)
+        each = jax.vmap(blur, -1, -1)
+        expected = each(images) * weight[..., None]
         assert (images.size > SMALL) == (shape == (61, 50) and r == 100)
         np.testing.assert_allclose(blur.stack(images, weight), expected, atol=1e-4)
         np.testing.assert_allclose(blur.stack(images), expected / weight[..., None], rtol=1e-3, atol=1e-3)
         one = jax.grad(lambda t: jnp.sum(blur.stack(t, weight) ** 2))(images)  # noqa: B023
-        other = jax.grad(lambda t: sum(jnp.sum((blur(t[..., k]) * weight) ** 2) for k in range(r)))(images)  # noqa: B023
+        other = jax.grad(lambda t: jnp.sum((each(t) * weight[..., None]) ** 2))(images)  # noqa: B023
         np.testing.assert_allclose(one, other, atol=1e-3 * float(jnp.abs(other).max()))
 
 

@@ -20,7 +20,12 @@ from blindlens.progress import Progress
 SYSTEMS = 100
 STUDY = {
     "systems": SMALL_SYSTEMS,
-    "run": {**SMALL_RUN, "prior": "mixture", "draws": 32, "renoise": {"warmup": 16, "rank": 128, "krylov": 0}},
+    "run": {
+        **SMALL_RUN,
+        "prior": "mixture",
+        "draws": 32,
+        "renoise": {"warmup": 16, "rank": 128, "unseen": 0, "krylov": 0},
+    },
 }
 
 

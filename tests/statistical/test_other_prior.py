@@ -34,7 +34,7 @@ CONFIG = RunConfig().replace(
     chains=4,
     draws=400,
     initialise={"draws": 200, "starts": 4, "steps": 40, "rank": 8, "tail": 1e-9, "most_rank": 64},
-    renoise={"warmup": 20, "steps": 20, "rank": 64, "krylov": 0},
+    renoise={"warmup": 20, "steps": 20, "rank": 64, "unseen": 0, "krylov": 0},
     latent={"warmup": 20, "steps": 16},
 )
 
@@ -59,7 +59,8 @@ def sampled(
     start = initialise(jax.random.key(3), observation, surrogate, LENS, config, progress)
     full = Evidence(build_problem(observation, prior, LENS, config, FOV), start.informed.basis, surrogate.mean)
     size = (config.chains, config.draws)
-    system = renoise_run.System(jax.random.key(4), full, begun(observation, prior, config), start)
+    probes = renoise_run.probes(full, start, config.renoise)
+    system = renoise_run.System(jax.random.key(4), full, begun(observation, prior, config), start, probes)
     if method == "latent":
         (draws,) = latent_run.sample([system], prior, *size, config, Store(None, ""), progress)
     else:
@@ -116,7 +117,7 @@ def exact_free(observation, prior: GaussianPrior, truth: dict[str, float]) -> np
     evidence = Evidence(problem, basis, prior.mean)
     known = {name: jnp.asarray(value) for name, value in truth.items() if name in problem.space.names}
     eta = problem.space.to_normal(known | {"flux_scale": jnp.asarray(1.0), "source_fov": jnp.asarray(FOV)})
-    mode, _ = climb(evidence, eta, 30)
+    mode = climb(evidence, eta, 30)
     modes = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], mode)
     lens_key, source_key = jax.random.split(jax.random.key(5))
     eta, _ = oracle.sample_lens(lens_key, evidence, oracle.covering(evidence, modes), 1000, 6)

@@ -38,7 +38,7 @@ STUDY = {
         "draws": 32,
         "lens": {"ranges": {"Rein": (0.8, 1.6), "xs": (-0.2, 0.2), "ys": (-0.2, 0.2)}},
         "initialise": {"draws": 400, "starts": 8, "steps": 60, "most_rank": 192, "tail": 1e-9},
-        "renoise": {"warmup": 16, "rank": 192, "krylov": 16},
+        "renoise": {"warmup": 16, "rank": 192, "unseen": 0, "krylov": 16},
     },
 }
 

@@ -31,7 +31,7 @@ TRUTH = {"x0": -1.1, "y0": 0.02, "q": 0.85, "phi": 0.3, "Rein": 1.2, "xs": -0.8,
 CONFIG = test_other_prior.CONFIG.replace(
     draws=200,
     initialise={"draws": 4000, "starts": 24, "steps": 60, "rank": 8, "tail": 1e-9, "most_rank": 64},
-    renoise={"warmup": 20, "rank": 64, "krylov": 0},
+    renoise={"warmup": 20, "rank": 64, "unseen": 0, "krylov": 0},
 )
 
 

@@ -34,16 +34,19 @@ class RenoiseConfig(Stage):
     misfit: float = Field(
         default=0.0, ge=0, description="share by which chi2 of the mean source at `first` may exceed that at `last`"
     )
-    rank: int = Field(default=128, ge=1, description="directions of the source that follow the lens at the most")
+    unseen: float = Field(
+        default=0.03, ge=0, description="chi2 per pixel of what the directions leave of a source that the start expects"
+    )
+    rank: int = Field(default=384, ge=1, description="directions of the source that follow the lens at the most")
     krylov: int = Field(default=48, ge=0, description="further ones, by what is left of the image")
-    translations: int = Field(default=2, ge=0, description="moves of the source by a whole pixel, and in size, a level")
+    translations: int = Field(default=4, ge=0, description="moves of the source by a whole pixel, and in size, a sweep")
     jumps: int = Field(default=2, ge=1, description="of the lens between the modes found, at the first level")
     climb: int = Field(default=2, ge=1, description="Levenberg-Marquardt steps to the lens's local mode")
     moves: int = Field(default=1, ge=1, description="flights of lens and noisy source a level")
     leaps: int = Field(default=6, ge=1, description="steps of such a flight")
     angle: float = Field(default=0.3, gt=0, lt=1, description="of such a step at first, in radians; warm-up adapts it")
     lens_moves: int = Field(default=2, ge=1, description="flights of the lens alone a level")
-    lens_leaps: int = Field(default=4, ge=1, description="steps of such a flight")
+    lens_leaps: int = Field(default=12, ge=1, description="steps of such a flight, a quarter of a turn, at the most")
     lens_angle: float = Field(default=0.5, gt=0, lt=1, description="of such a step at first; warm-up adapts it too")
     steps: int = Field(default=8, ge=2, description="of the diffusion from one level to the next, a denoiser each")
 

@@ -90,10 +90,13 @@ def several(
             begun[i] = new
         else:
             found[i] = new
-    # a program has one number of rays, and bright arcs take more
-    kinds = {run.system.problem.operator.rays_a_pixel for run in begun.values()}
-    for kind in sorted(kinds):
-        alike = {i: run for i, run in begun.items() if run.system.problem.operator.rays_a_pixel == kind}
+
+    def kind(run: Begun) -> tuple[tuple[int, ...], int]:
+        return run.system.problem.operator.rays_a_pixel, run.system.probes.shape[1]
+
+    # a program has one number of rays and of the source's directions, and bright arcs take more
+    for one_kind in sorted({kind(run) for run in begun.values()}):
+        alike = {i: run for i, run in begun.items() if kind(run) == one_kind}
         draws = sampled_together(list(alike.values()), out, progress)
         for (i, run), drawn in zip(alike.items(), draws, strict=True):
             found[i] = attempt(folders[i], run.store.mark, lambda run=run, drawn=drawn: concluded(run, drawn))

@@ -60,9 +60,8 @@ class Mode(NamedTuple):
     log_posterior: Array
 
 
-def fisher(evidence: Evidence, eta: Array) -> tuple[Array, Array]:
-    """The marginal Fisher matrix at eta, J^T V^-1 J + I, and the gradient of log p(y | l, x, a) + log p(l), (d, d) and
-    (d,), with x and a at their posterior means.
+def fisher(evidence: Evidence, eta: Array) -> Array:
+    """The marginal Fisher matrix at eta, J^T V^-1 J + I, (d, d).
 
     J: derivative of the model image at the posterior mean source; V = H H^T + I: noise plus the source's own freedom.
     """
@@ -70,13 +69,11 @@ def fisher(evidence: Evidence, eta: Array) -> tuple[Array, Array]:
     b, H = problem.system(eta, evidence.basis, evidence.x0)
     _, c, L = condition(b, H)
     x, a = evidence.unpack(c)
-    r = problem.residual(eta, x, a).ravel()
     J = jax.vmap(lambda t: jax.jvp(lambda e: problem.residual(e, x, a).ravel(), (eta,), (t,))[1])(
         jnp.eye(eta.size, dtype=eta.dtype)
     )
     half = jax.scipy.linalg.solve_triangular(L, (J @ H).T, lower=True)
-    by_prior = jax.grad(lambda e: -problem.log_det(problem.params(e)) - jnp.sum(e**2) / 2)(eta)
-    return J @ J.T - half.T @ half + jnp.eye(eta.size, dtype=eta.dtype), by_prior - J @ r
+    return J @ J.T - half.T @ half + jnp.eye(eta.size, dtype=eta.dtype)
 
 
 @eqx.filter_jit
@@ -103,9 +100,9 @@ def curved(evidence: Evidence, mode: Mode, reach: float = 1.5, least: float = 0.
     return mode._replace(factor=jnp.asarray(np.linalg.cholesky(covariance), mode.factor.dtype))
 
 
-def climb(evidence: Evidence, eta: Array, steps: int | Array, settled: float = 1e-2) -> tuple[Mode, Array]:
+def climb(evidence: Evidence, eta: Array, steps: int | Array, settled: float = 1e-2) -> Mode:
     """A maximum of the log posterior, with the marginal Fisher matrix there as the curvature: Levenberg-Marquardt from
-    eta (d,) with that matrix; never lower than where it began. And the gradient there of -log det(H^T H + I)/2, (d,).
+    eta (d,) with that matrix; never lower than where it began.
 
     Ends after `steps` steps, or when two accepted steps in succession gain less than `settled` nats each. Where the log
     posterior is not finite at eta, it stays -inf.
@@ -117,7 +114,7 @@ def climb(evidence: Evidence, eta: Array, steps: int | Array, settled: float = 1
         return (i <= steps) & (small < 2)
 
     def step(carry):
-        eta, value, grad, F, fit, damping, i, small = carry
+        eta, value, grad, F, damping, i, small = carry
         move = jnp.linalg.solve(F + damping * jnp.diag(jnp.diagonal(F)), grad)
         length = jnp.linalg.norm(move)
         trial = eta + move * jnp.minimum(1.0, 1.0 / length)
@@ -126,21 +123,18 @@ def climb(evidence: Evidence, eta: Array, steps: int | Array, settled: float = 1
         small = jnp.where(better, jnp.where(new_value - value < settled, small + 1, 0), small)
         # where even the shortest steps only lose, rounding hides what is left to gain
         small = jnp.where(damping > 1e4, 2, small)
-        F, fit = jax.lax.cond(better, lambda: fisher(evidence, trial), lambda: (F, fit))
+        F = jax.lax.cond(better, lambda: fisher(evidence, trial), lambda: F)
         damping = jnp.where(better, jnp.maximum(damping / 5, 1e-4), damping * 6)
         pick = lambda new, old: jnp.where(better, new, old)  # noqa: E731
-        return (pick(trial, eta), pick(new_value, value), pick(new_grad, grad), F, fit, damping, i + 1, small)
+        return (pick(trial, eta), pick(new_value, value), pick(new_grad, grad), F, damping, i + 1, small)
 
     # the first step goes nowhere and is better than nothing: a program with every derivative once, not twice
-    zero = jnp.zeros_like(eta)
-    nothing = (jnp.asarray(-jnp.inf, eta.dtype), zero, jnp.eye(eta.size, dtype=eta.dtype), zero)
+    nothing = (jnp.asarray(-jnp.inf, eta.dtype), jnp.zeros_like(eta), jnp.eye(eta.size, dtype=eta.dtype))
     start = (eta, *nothing, jnp.asarray(0.05, eta.dtype), 0, 0)
-    eta, value, grad, F, fit, *_ = jax.lax.while_loop(unfinished, step, start)
+    eta, value, _, F, *_ = jax.lax.while_loop(unfinished, step, start)
     lam, v = jnp.linalg.eigh(F)
     covariance = (v / jnp.maximum(lam, 1.0)) @ v.T  # the prior alone gives curvature 1
-    # what is no gradient of the fit is that of the determinant: the best source is best, so the fit does not change
-    # to first order as it follows the lens
-    return Mode(eta, jnp.linalg.cholesky(covariance), value), grad - fit
+    return Mode(eta, jnp.linalg.cholesky(covariance), value)
 
 
 class Informed(NamedTuple):
@@ -179,7 +173,9 @@ def scatter(evidence: Evidence, eta: Array) -> Array:
 
 
 @eqx.filter_jit
-def _grams(evidence: Evidence, eta: Array) -> Array:
+def grams(evidence: Evidence, eta: Array) -> Array:
+    """H^T H of the source's columns at several lenses, (K, d) to (K, r, r)."""
+
     def gram(evidence: Evidence, eta: Array) -> Array:
         H = evidence.problem.system(eta, evidence.basis, evidence.x0)[1][:, : evidence.basis.shape[1]]
         return H.T @ H
@@ -196,7 +192,7 @@ def informed(evidence: Evidence, modes: Array, tail: float, most: int) -> Inform
     largest value only, so that a direction below that is not counted.
     """
     r = evidence.basis.shape[1]
-    total = in_turns(_grams, evidence, modes).mean(0, np.float64)
+    total = in_turns(grams, evidence, modes).mean(0, np.float64)
     D, U = scipy.linalg.eigh(total, subset_by_index=(max(0, r - most), r - 1))
     D, U = np.maximum(D[::-1], 0), U[:, ::-1]
     D[1e-6 * D[0] > D] = 0

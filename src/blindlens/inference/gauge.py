@@ -13,9 +13,7 @@ from ..sampler.kernels import metropolis
 from .problem import Problem
 
 LEAST, MOST = 0.02, 0.16
-"""Of the logarithm by which a source grows in one move, at noise of FINE and less."""
-FINE, LARGER = 0.5, 2.0
-"""Noise from which growth is larger in proportion, as noise hides what it changes; by how much at the most."""
+"""Of the logarithm by which a source grows in one move."""
 SHIFT_NODES, GROWTH_NODES = 8, 32
 """Of the line integrals. Noise turns as far as the source does: at the longest growth errors are 0.02 to 0.11 nat
 (`pytest -s tests/inference/test_gauge.py -k converged`), with 8 nodes 0.4 to 3.1.
@@ -109,7 +107,7 @@ def regauged(
         if grows:
             size_key, sign_key, accept_key = grow_keys
             size = jnp.exp(jax.random.uniform(size_key, (), x_t.dtype, np.log(LEAST), np.log(MOST)))
-            by = size * jnp.clip(sigma / FINE, 1, LARGER) * jax.random.rademacher(sign_key, (), x_t.dtype)
+            by = size * jax.random.rademacher(sign_key, (), x_t.dtype)
             along = growth(state[1], by, problem.sky)
             grown, inside = problem.enlarged(state[0], -by)
             state, info = decide(accept_key, state, (grown, along(jnp.ones(()))[0]), inside, along, GROWTH_NODES)

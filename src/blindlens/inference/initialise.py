@@ -85,7 +85,7 @@ def anneal(evidence: Evidence, eta: Array, steps: int, noise: float, rate: float
 
 @eqx.filter_jit
 def _polish(evidence: Evidence, eta: Array, steps: int) -> Mode:
-    return spread(lambda evidence, eta: climb(evidence, eta, steps)[0], evidence, eta)
+    return spread(lambda evidence, eta: climb(evidence, eta, steps), evidence, eta)
 
 
 def polish(evidence: Evidence, eta: Array, steps: int) -> Mode:

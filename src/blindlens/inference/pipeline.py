@@ -123,13 +123,16 @@ def begin(
     part = start.observation.cropped(start.shape)
     problem = build_problem(part, prior, lens, config, start.fov, scales)
     full = Evidence(problem, start.informed.basis, gaussian.mean)
+    probes = jnp.zeros((prior.n**2, 0), jnp.float32)
     if renoised(prior, config):
+        probes = renoise_run.probes(full, start, config.renoise)
         if not config.source_fov:
             problem = problem.with_free_field(scales)
         if not isinstance(prior, GaussianPrior):
             key = jax.random.fold_in(jax.random.key(config.seed), 2)  # neither of the two above
             start = start._replace(modes=brightened(key, start.modes, full, prior, config.renoise.first))
-    return Begun(part, prior, gaussian, config, renoise_run.System(sample_key, full, problem, start), store, progress)
+    system = renoise_run.System(sample_key, full, problem, start, probes)
+    return Begun(part, prior, gaussian, config, system, store, progress)
 
 
 def renoised(prior: Denoiser, config: RunConfig) -> bool:
@@ -149,7 +152,7 @@ def _under_denoiser(
 
 def _sampled(run: Begun) -> Draws:
     config, prior, store, progress = run.config, run.prior, run.store, run.progress
-    key, full, problem, start = run.system
+    key, full, problem, start, _ = run.system
     size = config.size(denoised=False)
     if renoised(prior, config):
         (draws,) = _under_denoiser([run.system], prior, config, store, progress)
