@@ -73,6 +73,7 @@ def best_mode(full):
     return Mode(best, jnp.eye(best.shape[1])[None], jnp.max(values)[None])
 
 
+@pytest.mark.slow
 def test_modes_of_a_gaussian_of_too_much_texture_get_the_flux_scale_of_the_prior():
     full = posed("infer")
     mode = best_mode(full)

@@ -192,6 +192,7 @@ def z_scores(problem, prior, told, log_likelihood=lambda eta, x_t: jnp.zeros(())
     return np.asarray(change.mean(0) / (change.std(0) / np.sqrt(chains))), np.asarray(made.mean(0))
 
 
+@pytest.mark.slow
 def test_moves_leave_the_prior_as_it_is(problem):
     prior = galaxies(16)
     z, made = z_scores(problem, prior, Hidden(prior, n=16))
@@ -200,6 +201,7 @@ def test_moves_leave_the_prior_as_it_is(problem):
     assert (made > 0.05).all() and (made < 0.95).all()
 
 
+@pytest.mark.slow
 def test_control_moves_that_are_always_made_do_not(problem, monkeypatch):
     monkeypatch.setattr(gauge, "log_change", lambda *_: jnp.zeros(()))
     prior = galaxies(16)

@@ -192,6 +192,7 @@ def test_a_metric_that_rounding_has_made_indefinite_is_one_all_the_same():
     assert float(precision[1, 1]) == pytest.approx(float(moved[1, 1]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_jumps_between_modes_leave_the_lens_given_the_noisy_source_as_it_is():
     """From chains that all begin on one side: shares, and the mean there, against importance sampling; what the modes
     do not have stays.
