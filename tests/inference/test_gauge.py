@@ -80,6 +80,7 @@ def test_so_does_growth(by):
         assert abs(float(log_change(Hidden(prior, n=n), back, jnp.asarray(sigma), 16)) - exact) > 0.3  # control
 
 
+@pytest.mark.slow
 def test_line_integrals_of_the_longest_growth_have_converged():
     """Under `galaxy64`, in noise that turns as far as the source does."""
     prior = load_prior("galaxy64")

@@ -49,6 +49,7 @@ def log_density(sampler, eta, x_t):
     return Evidence(sampler.problem, sampler.nothing, sampler.source(x_t)[0]).log_posterior(eta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", ["mge"], indirect=True)
 def test_slopes_are_the_gradients_of_what_a_flight_is_accepted_on(begun):
     sampler, eta, x_t, _ = begun

@@ -48,6 +48,7 @@ def test_a_run_broken_off_resumes_to_the_same_draws(tiny_system, tmp_path):
     assert not np.array_equal(other.lens["Rein"].values, whole.lens["Rein"].values)
 
 
+@pytest.mark.slow
 def test_sampler_and_oracle_see_the_same_lens(tiny_system):
     made, prior = tiny_system
     config = CONFIG.replace(draws=64)

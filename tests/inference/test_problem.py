@@ -117,6 +117,7 @@ def test_gradient_of_the_evidence_against_plain_differentiation(system):
             np.testing.assert_allclose(got, want, atol=1e-8 * float(jnp.abs(want).max()))
 
 
+@pytest.mark.slow
 def test_climb_ends_at_a_maximum_near_the_truth(system):
     evidence, truth, _, _ = system
     start = truth + 0.02 * jax.random.normal(jax.random.key(3), truth.shape)

@@ -140,6 +140,7 @@ def test_the_weight_is_the_inverse_error_of_a_linear_denoiser():
         assert abs(float(WEIGHTS["edm"](jnp.asarray(sigma), span)) * np.mean((D - x) ** 2) - 1) < 0.02
 
 
+@pytest.mark.slow
 def test_the_papers_network_is_trained_on_its_own_loss(tmp_path):
     """|F + eps|^2 whatever sigma is, F of the network; and a run of it ends with a prior that loads."""
     small = {"nf": 8, "ch_mult": [1, 2], "num_res_blocks": 1}
