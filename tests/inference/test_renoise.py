@@ -121,6 +121,32 @@ def test_flights_have_the_metric_that_chains_saw_late_in_the_warm_up():
     assert float(run.chains.eta[0, 0]) == 10
 
 
+def test_sources_move_in_noise_in_which_they_are_clear():
+    """The median chain's light less the sky over 60, never below the last level nor above the first; then it stays."""
+    stage, d, chains, sky = RenoiseConfig(warmup=4, last=0.1, first=2.0), 3, 3, -0.5
+    light = np.array([[3.0, 4.0, 500.0], [10.0, 30.0, 60.0], [900.0, 999.0, 1.0]])
+    given = []
+
+    def sweep(keys, chain, which, how):
+        given.append(np.asarray(how.gauge))
+        x = sky + jnp.asarray(light.ravel() * len(given) / 4)[:, None, None] * jnp.ones((1, 4, 4)) / 4
+        each, metric = jnp.ones((3 * chains, 2, 2)), jnp.ones((3 * chains, 2, 1, 1)) * jnp.eye(d)
+        info = SweepInfo(each[:, 0, 0], each[:, 0], each, each[..., 0], each[..., 0], metric)
+        return chain._replace(x=x), info
+
+    begin = Chain(jnp.zeros((3 * chains, d)), jnp.zeros((3 * chains, 4, 4)), jnp.zeros((3 * chains, 0)))
+    keys = [jax.random.key(k) for k in range(3)]
+    group = Group(SimpleNamespace(sky=sky), jnp.zeros((3, 16, 2)), None, np.repeat(np.arange(3), chains), keys, begin)
+    run = group.begun(stage)
+    for b in range(6):
+        run, _ = swept(SimpleNamespace(stage=stage, run=sweep), group, b, run)
+    clear = [0.1, 0.5, 900 / 60]
+    np.testing.assert_allclose(given[0], [0.1] * 3, rtol=1e-6)
+    np.testing.assert_allclose(given[2], [0.1, 0.25, 2.0], rtol=1e-6)
+    np.testing.assert_allclose(given[4], np.minimum(clear, 2.0), rtol=1e-6)
+    np.testing.assert_array_equal(given[5], given[4])
+
+
 def test_four_flights_of_five_are_to_end_well():
     angles = np.array([0.2, 0.2, 0.2, 0.02, 0.69])
     accepted = np.array([[0.7, 1.0, 0.3, 0.0, 1.0], [0.9, 1.0, 0.5, 0.0, 1.0]])

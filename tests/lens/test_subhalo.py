@@ -109,7 +109,8 @@ def test_gradients_against_finite_differences_no_curl_and_kappa(name):
         np.testing.assert_allclose(kappa, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name, x64", [("sis_subhalo", True), ("nfw_subhalo", False)])
+@pytest.mark.parametrize("x64", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["sis_subhalo", "nfw_subhalo"])
 def test_a_ray_at_the_subhalos_centre_has_finite_values_and_gradients(name, x64):
     with jax.enable_x64(x64):
         model = LensModel(("sie", "shear", name), z_lens=0.5, z_source=1.0)

@@ -16,7 +16,7 @@ class SplitGibbsConfig(Stage):
         default=6, ge=1, description="of a Hamiltonian move, a quarter of a turn, at the most; one gradient more"
     )
     jumps: int = Field(default=2, ge=1, description="independent lens proposals a sweep, from the mixture of all modes")
-    translations: int = Field(default=2, ge=0, description="moves of the source's field by some pixels a sweep")
+    translations: int = Field(default=4, ge=0, description="moves of the source's field by some pixels a sweep")
     bias: float = Field(default=0.02, gt=0, description="rho^2 lambda_max(A A^T): greatest excess noise")
     cg_tolerance: float = Field(default=1e-4, gt=0, description="of z | x, l")
     cg_steps: int = Field(default=100, ge=1, description="of z | x, l, at the most")
