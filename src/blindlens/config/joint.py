@@ -13,7 +13,7 @@ class SplitGibbsConfig(Stage):
     warmup: int = Field(default=64, ge=1, description="sweeps before the first draw")
     thin: int = Field(default=1, ge=1, description="sweeps per draw")
     leaps: int = Field(
-        default=6, ge=1, description="of a Hamiltonian move, a quarter of a turn, at the most; one gradient more"
+        default=12, ge=1, description="of a Hamiltonian move, a quarter of a turn, at the most; one gradient more"
     )
     jumps: int = Field(default=2, ge=1, description="independent lens proposals a sweep, from the mixture of all modes")
     translations: int = Field(default=4, ge=0, description="moves of the source's field by some pixels a sweep")
