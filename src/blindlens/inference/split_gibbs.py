@@ -27,10 +27,9 @@ from .evidence import Evidence
 from .parallel import spread
 from .problem import Problem, condition, draw
 
-
 ACCEPTED = 0.9
-"""Share of Hamiltonian moves that are to be accepted. Posteriors have tails narrower than the middle, which chains do not
-leave for hundreds of sweeps where steps fit the middle alone (docs/joint_vs_oracle.md).
+"""Share of Hamiltonian moves that are to be accepted. Posteriors have tails narrower than the middle, which chains do
+not leave for hundreds of sweeps where steps fit the middle alone (docs/joint_vs_oracle.md).
 """
 
 
