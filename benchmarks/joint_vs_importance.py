@@ -14,12 +14,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from joint_vs_oracle import SIZES, system
+from joint_vs_oracle import SIZES, exact_evidence, system
 from scipy.cluster.vq import kmeans2
 
-from blindlens.config import RunConfig
 from blindlens.inference.evidence import Evidence
-from blindlens.inference.problem import build_problem
 from blindlens.sampler.kernels import Mixture
 from blindlens.storage import load_arrays, save_arrays
 
@@ -57,16 +55,10 @@ def weighed(mixture: Mixture, evidence: Evidence, keys: jax.Array) -> tuple[jax.
 def run(k: int, out: Path) -> None:
     """One system: mean, sd (d,) and the effective number."""
     path = out / f"importance-{k:03d}.safetensors"
-    files = [out / f"{method}-{k:03d}.safetensors" for method in METHODS]
-    if path.is_file() or not all(file.is_file() for file in files):
+    if path.is_file():
         return
-    config = RunConfig(lens_light="none", contaminants="keep").replace(
-        flux_scale=1.0, source_fov=SIZE.fov, seed=k, trim=False
-    )
-    prior = SIZE.prior
-    problem = build_problem(system(k, SIZE).observation, prior, SIZE.lens, config, SIZE.fov)
-    evidence = Evidence(problem, prior.basis[:, :512], prior.mean)
-    draws = [load_arrays(file)[0]["eta"] for file in files]
+    evidence = exact_evidence(system(k, SIZE), SIZE)
+    draws = [load_arrays(out / f"{method}-{k:03d}.safetensors")[0]["eta"] for method in METHODS]
     pool = np.concatenate([d.reshape(-1, d.shape[-1]) for d in draws]).astype(np.float64)
     eta, log_weight = weighed(covering(pool), evidence, jax.random.split(jax.random.key(k), LENSES))
     eta, log_weight = np.asarray(eta, np.float64), np.nan_to_num(np.asarray(log_weight, np.float64), nan=-np.inf)
@@ -111,9 +103,15 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if given.table:
+        if not any(given.out.glob("importance-*.safetensors")):
+            parser.error(f"{given.out} holds no weighed systems; leave out --table first")
         table(given.out)
         return
-    for k in range(given.first, given.first + given.systems):
+    wanted = range(given.first, given.first + given.systems)
+    both = [k for k in wanted if all((given.out / f"{method}-{k:03d}.safetensors").is_file() for method in METHODS)]
+    if not both:
+        parser.error(f"{given.out} holds no system by both methods; make them with joint_vs_oracle.py first")
+    for k in both:
         run(k, given.out)
 
 

@@ -73,6 +73,18 @@ def system(k: int, size: Size) -> System:
     return simulate(key, sources, size.lens, **grid, psf_fwhm=size.psf_fwhm, sigma=SIGMA)[0]
 
 
+def settings(size: Size) -> RunConfig:
+    """What all methods and the exact evidence share: no lens light, brightness and field known, the whole image."""
+    return RunConfig(lens_light="none", contaminants="keep").replace(flux_scale=1.0, source_fov=size.fov, trim=False)
+
+
+def exact_evidence(made: System, size: Size) -> Evidence:
+    """With as many of the prior's directions as single precision has use for."""
+    prior = size.prior
+    problem = build_problem(made.observation, prior, size.lens, settings(size), size.fov)
+    return Evidence(problem, prior.basis[:, :512], prior.mean)
+
+
 def run(k: int, method: str, out: Path, size: Size, draws: int) -> None:
     """One system by one method: normal coordinates, exact evidence of every draw, chi2, r_hat. draws: of a chain."""
     path = out / f"{method}-{k:03d}.safetensors"
@@ -80,13 +92,7 @@ def run(k: int, method: str, out: Path, size: Size, draws: int) -> None:
         return
     prior, lens = size.prior, size.lens
     made = system(k, size)
-    config = RunConfig(lens_light="none", contaminants="keep").replace(
-        method=method if method in ("evidence", "renoise") else "joint",
-        flux_scale=1.0,
-        source_fov=size.fov,
-        seed=k,
-        trim=False,
-    )
+    config = settings(size).replace(method=method if method in ("evidence", "renoise") else "joint", seed=k)
     # as many directions for all: no system compiles anew, and what is left out is worth 0.4 nat; one for the control
     directions = 1 if method == "conditional" else size.directions
     # the oracle's draws are independent
@@ -95,7 +101,7 @@ def run(k: int, method: str, out: Path, size: Size, draws: int) -> None:
     )
     posterior = infer(made.observation, prior, lens, config)
     eta = lens.space.to_normal({name: jnp.asarray(posterior.lens[name].values) for name in lens.space.names})
-    exact = Evidence(build_problem(made.observation, prior, lens, config, size.fov), prior.basis[:, :512], prior.mean)
+    exact = exact_evidence(made, size)
     log_evidence = jax.jit(lambda e: jax.lax.map(exact.log_evidence, e))(eta.reshape(-1, eta.shape[-1]))
     stats = posterior.tree["sample_stats"].to_dataset()
     truth = lens.space.to_normal({name: jnp.asarray(value) for name, value in made.truth.items()})
@@ -114,7 +120,7 @@ def run(k: int, method: str, out: Path, size: Size, draws: int) -> None:
 def table(out: Path, method: str, size: Size) -> dict[str, float]:
     """Print and return the comparison of one method with the oracle over the systems that both have finished."""
     names = [name for block in size.lens.space.blocks for name in block.names]
-    width, bias, pit, worst, chi2, exact_chi2, seconds, ks = [], [], [], [], [], [], [], []
+    width, bias, pit, worst, effective, chi2, exact_chi2, seconds, ks = [], [], [], [], [], [], [], [], []
     done = [path for path in sorted(out.glob(f"{method}-*")) if (out / path.name.replace(method, "evidence")).is_file()]
     for path in done:
         other = out / path.name.replace(method, "evidence")
@@ -124,6 +130,7 @@ def table(out: Path, method: str, size: Size) -> dict[str, float]:
         width.append(ours.std(0) / flat.std(0))
         bias.append((ours.mean(0) - flat.mean(0)) / flat.std(0))
         worst.append(max(r_hat(a["eta"][..., i]) for i in range(flat.shape[1])))
+        effective.append([ess(a["eta"][..., i]) for i in range(flat.shape[1])])
         thinned = a["log_evidence"][:, 7::8].ravel()
         pit.append((thinned[:, None] > b["log_evidence"].ravel()).mean(1))
         values = a["log_evidence"]
@@ -150,6 +157,8 @@ def table(out: Path, method: str, size: Size) -> dict[str, float]:
         "and elsewhere": np.median(np.array(peaks)[np.array(worst) >= 1.02]),
         "r_hat < 1.05": int(np.sum(np.array(worst) < 1.05)),
         "greatest r_hat": np.max(worst),
+        "effective draws of the median coordinate": np.median(np.median(effective, 1)),
+        "and of the worst": np.median(np.min(effective, 1)),
         "chi2/pixel": np.mean(chi2),
         "the oracle's": np.mean(exact_chi2),
         "seconds a system": np.mean(seconds),

@@ -15,8 +15,8 @@ from .problem import Problem
 LEAST, MOST = 0.02, 0.16
 """Of the logarithm by which a source grows in one move."""
 SHIFT_NODES, GROWTH_NODES = 8, 32
-"""Of the line integrals. Noise turns as far as the source does: at the longest growth errors are 0.02 to 0.11 nat
-(`pytest -m slow -s tests/inference/test_gauge.py -k converged`), with 8 nodes 0.4 to 3.1.
+"""Of the line integrals. Noise turns as far as the source does: at the longest growth errors are at most 0.04 nat
+(`pytest -m slow -s tests/inference/test_gauge.py -k converged`), with 8 nodes 0.1 to 3.1.
 """
 
 
